@@ -1,0 +1,74 @@
+/* vl2_dev.h - for vl2's own tools: traces, tensor listings, bench stages, tokenizers without weights.
+ * No promise of stability. */
+#ifndef VL2_VL2_DEV_H
+#define VL2_VL2_DEV_H
+
+#include "vl2/vl2.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A tokenizer alone: a tokenizer.json, or a folder with one. Also serves vl2_dev_* below. */
+typedef struct vl2_dev_tokenizer vl2_dev_tokenizer;
+VL2_API vl2_status vl2_dev_tokenizer_open(vl2_dev_tokenizer **out, const char *path,
+                                          vl2_error *err);
+VL2_API void vl2_dev_tokenizer_close(vl2_dev_tokenizer *tokenizer);
+VL2_API vl2_status vl2_dev_tokenize(int32_t **out, size_t *n, const vl2_dev_tokenizer *tokenizer,
+                                    const char *text, size_t size, vl2_error *err);
+VL2_API vl2_status vl2_dev_detokenize(char **out, size_t *size, const vl2_dev_tokenizer *tokenizer,
+                                      const int32_t *ids, size_t n, bool skip_special,
+                                      vl2_error *err);
+
+/* What is in a checkpoint, without loading it. */
+typedef struct vl2_dev_tensor {
+    const char *name, *type, *file;
+    size_t rank;
+    const size_t *shape;
+    uint64_t bytes;
+} vl2_dev_tensor;
+typedef struct vl2_dev_checkpoint vl2_dev_checkpoint;
+VL2_API vl2_status vl2_dev_checkpoint_open(vl2_dev_checkpoint **out, const char *path,
+                                           vl2_error *err);
+VL2_API void vl2_dev_checkpoint_close(vl2_dev_checkpoint *checkpoint);
+VL2_API size_t vl2_dev_checkpoint_count(const vl2_dev_checkpoint *checkpoint);
+VL2_API vl2_dev_tensor vl2_dev_checkpoint_at(const vl2_dev_checkpoint *checkpoint, size_t i);
+
+/* The production path, observed: PRODUCT's trace file of one conversation. */
+typedef struct vl2_dev_trace_options {
+    size_t struct_size;
+    size_t greedy;       /* tokens to generate, 24 */
+    size_t chunk_tokens; /* 512; 0: whole prompt at once */
+    bool all_positions;  /* hidden and logits of every position, not of the last 8 */
+} vl2_dev_trace_options;
+VL2_API void vl2_dev_trace_options_init(vl2_dev_trace_options *options);
+VL2_API vl2_status vl2_dev_trace(const char *out_path, vl2_engine *engine, vl2_prompt *prompt,
+                                 const vl2_dev_trace_options *options, vl2_error *err);
+
+/* An engine of the real shapes with made-up weights: "tiny", "small", "base", or a config.json.
+ * Ids stand for themselves: there is no tokenizer, texts cannot be built. */
+VL2_API vl2_status vl2_dev_engine_dummy(vl2_engine **out, const char *shapes,
+                                        const vl2_engine_options *options, vl2_error *err);
+/* Stages by themselves, for timing: n views of noise through the tower, then the projector; milliseconds. */
+VL2_API vl2_status vl2_dev_time_views(double *vision_ms, double *projector_ms, vl2_engine *engine,
+                                      size_t n, vl2_error *err);
+VL2_API vl2_status vl2_dev_feed_ids(vl2_session *session, const int32_t *ids, size_t n,
+                                    vl2_error *err);
+/* What this machine reaches now: multiply-adds counted as two operations; bytes read. */
+typedef struct vl2_dev_peaks {
+    double f32_gflops, bf16_gflops, int8_gops; /* 0: no such instructions in the level in use */
+    double read_gb_s;
+} vl2_dev_peaks;
+VL2_API vl2_status vl2_dev_measure_peaks(vl2_dev_peaks *out, vl2_engine *engine, vl2_error *err);
+/* Memory, in bytes, that an engine's parts take. */
+typedef struct vl2_dev_memory {
+    uint64_t weights_mapped, weights_copied, kv_pool, step_scratch, vision_scratch;
+} vl2_dev_memory;
+VL2_API vl2_dev_memory vl2_dev_memory_of(const vl2_engine *engine, size_t chunk_tokens);
+/* SHA-256 in pieces, for downloads. */
+VL2_API vl2_status vl2_dev_sha256_file(uint8_t out[32], const char *path, vl2_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
