@@ -18,6 +18,9 @@ endif()
 if(VL2_SANITIZE_THREAD)
     list(APPEND VL2_SANITIZE -fsanitize=thread -fno-omit-frame-pointer)
 endif()
+if(VL2_FUZZ AND CMAKE_C_COMPILER_ID MATCHES "Clang")
+    list(APPEND VL2_SANITIZE -fsanitize=fuzzer-no-link)
+endif()
 
 set_property(GLOBAL PROPERTY VL2_ROOM_TARGETS "")
 set_property(GLOBAL PROPERTY VL2_ROOM_LIBS "")
@@ -62,6 +65,8 @@ function(vl2_libraries)
     foreach(lib vl2_static vl2_shared)
         set_target_properties(${lib} PROPERTIES OUTPUT_NAME vl2 LINKER_LANGUAGE C
             VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
+        string(REPLACE "vl2_" "" export ${lib}) # vl2::static, vl2::shared
+        set_target_properties(${lib} PROPERTIES EXPORT_NAME ${export})
         target_include_directories(${lib} PUBLIC
             $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
         target_link_options(${lib} PUBLIC ${VL2_SANITIZE})
