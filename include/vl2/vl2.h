@@ -20,8 +20,9 @@
  * the file, tensor, field or option. Every *_free takes NULL. Options: call the *_init function,
  * change what you want; NULL means the defaults. The library never exits, prints, reads the
  * environment or keeps state outside its objects; several engines may live in one process.
- * Threads: an engine and the objects made from it are used from one thread at a time, except where a
- * function says otherwise; pictures and prompts that nobody changes may be read from any thread. */
+ * Threads: what computes or holds a KV cache (encode, sessions, batches, generate) is used from one
+ * thread at a time per engine. Pictures, vl2_prompt_build, tokenizing, streams, samplers and
+ * vl2_engine_info only read the engine: any thread may use them meanwhile, each object one at a time. */
 #ifndef VL2_VL2_H
 #define VL2_VL2_H
 
@@ -161,6 +162,9 @@ typedef struct vl2_message {
     size_t text_size;
     const vl2_picture *const *pictures;
     size_t n_pictures;
+    /* NULL: every "<image>" of the text is a picture. Else [n_pictures] byte offsets of those that
+     * are, in order; the others are plain text (what a server's users wrote). */
+    const size_t *image_at;
 } vl2_message;
 
 typedef struct vl2_prompt_options {
