@@ -4,6 +4,9 @@
 #   vl2_isa_sources(NAME FILES a.c … FLAGS -mavx2 …)            flags for some files of a room
 #   vl2_libraries()                                             libvl2, static and shared
 #   vl2_test(NAME SOURCES test_x.c … [LIBS …] [LABELS …])       a cmocka program run by ctest
+#   vl2_python_test(NAME FILE test_x.py [LABELS …])             a unittest file run by ctest
+# Labels: the test's folder; "long" for what only scripts/test --all runs; "plain" for what says
+# nothing under sanitizers; "threads" for what ThreadSanitizer should see.
 
 set(VL2_WARNINGS -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
     -Wcast-qual -Wwrite-strings -Wvla -Wundef)
@@ -87,5 +90,18 @@ function(vl2_test name)
     target_link_options(${name} PRIVATE ${ARG_LINK_OPTIONS})
     target_link_libraries(${name} PRIVATE vl2_static ${ARG_LIBS} PkgConfig::CMOCKA m Threads::Threads)
     add_test(NAME ${name} COMMAND ${name})
-    set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 600)
+    get_filename_component(area ${CMAKE_CURRENT_SOURCE_DIR} NAME) # its folder is a label too
+    set_tests_properties(${name} PROPERTIES LABELS "${area};${ARG_LABELS}" TIMEOUT 600)
+endfunction()
+
+function(vl2_python_test name)
+    cmake_parse_arguments(ARG "" "FILE" "LABELS" ${ARGN})
+    find_package(Python3 COMPONENTS Interpreter)
+    if(NOT Python3_FOUND)
+        return()
+    endif()
+    add_test(NAME ${name} COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/${ARG_FILE} -v)
+    get_filename_component(area ${CMAKE_CURRENT_SOURCE_DIR} NAME)
+    set_tests_properties(${name} PROPERTIES LABELS "${area};${ARG_LABELS}" TIMEOUT 900 ENVIRONMENT
+        "VL2_PROGRAM=${CMAKE_BINARY_DIR}/cli/vl2;VL2_BUILD=${CMAKE_BINARY_DIR};VL2_SOURCE=${CMAKE_SOURCE_DIR};VL2_CC=${CMAKE_C_COMPILER}")
 endfunction()
