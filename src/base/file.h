@@ -32,6 +32,7 @@ typedef struct vl2_writer {
 } vl2_writer;
 
 vl2_status vl2_writer_open(vl2_writer *out, const char *path, vl2_error *err);
+/* A failure removes the temporary and closes: nothing more is to be done. */
 vl2_status vl2_writer_add(vl2_writer *writer, const void *data, size_t size, vl2_error *err);
 vl2_status vl2_writer_commit(vl2_writer *writer, vl2_error *err); /* closes, also on failure */
 void vl2_writer_abort(vl2_writer *writer);                        /* removes what was written */

@@ -58,6 +58,11 @@ vl2_status vl2_json_get_bool(bool *out, const vl2_json *object, const char *wher
 vl2_status vl2_json_get_text(const char **out, const vl2_json *object, const char *where,
                              const char *key, const char *absent, vl2_error *err);
 
+/* The message of those reads for object[key]: "… is <what it is>, expected <expected>". A `where`
+ * that is a name alone is followed by ": ", a longer one by ".". */
+vl2_status vl2_json_fail(const vl2_json *object, const char *where, const char *key,
+                         const char *expected, vl2_error *err);
+
 /* Writing: appends `text` as a JSON string with quotes; invalid UTF-8 becomes U+FFFD. */
 struct vl2_buf;
 vl2_status vl2_json_quote(struct vl2_buf *out, const char *text, size_t size, vl2_error *err);
