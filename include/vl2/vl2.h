@@ -201,6 +201,8 @@ typedef struct vl2_rows vl2_rows;
  * remain. Rows that were set before cost nothing. */
 VL2_API vl2_status vl2_prompt_encode(vl2_prompt *prompt, vl2_engine *engine, size_t max_views,
                                      size_t *left, vl2_error *err);
+/* The first n_tokens are in a cache already: pictures that end within them are not encoded. */
+VL2_API void vl2_prompt_skip(vl2_prompt *prompt, size_t n_tokens);
 VL2_API vl2_rows *vl2_prompt_rows(const vl2_prompt *prompt,
                                   size_t span); /* NULL until encoded; borrowed */
 VL2_API vl2_status vl2_prompt_set_rows(vl2_prompt *prompt, size_t span, vl2_rows *rows,
