@@ -1,0 +1,1 @@
+vl2_fuzz(json SOURCES fuzz_json.c)
