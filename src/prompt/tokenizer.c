@@ -36,16 +36,17 @@ vl2_status vl2_ids_add(vl2_ids *ids, int32_t id, vl2_error *err) {
 
 /* ---- opening ------------------------------------------------------------------------------------- */
 
-/* Role tokens and the others that a user's text must not forge. */
+/* For each mode, what a text must not forge is left out. */
 static vl2_status open_passes(vl2_tokenizer *tokenizer, vl2_error *err) {
     const vl2_special_ids *special = &tokenizer->special;
-    const int32_t roles[] = {special->user, special->assistant, special->bos, special->eos,
-                             special->pad};
-    size_t n_roles = sizeof roles / sizeof roles[0];
-    for (int mode = 0; mode < 2; mode++) {
+    const int32_t without[] = {special->image, special->user, special->assistant,
+                               special->bos,   special->eos,  special->pad};
+    for (int mode = 0; mode < 4; mode++) {
+        size_t first = mode & VL2_ENCODE_NO_IMAGE ? 0 : 1;
+        size_t end = mode & VL2_ENCODE_NO_ROLES ? 6 : 1;
         for (int pass = 0; pass < 2; pass++) {
             VL2_TRY(vl2_added_open(&tokenizer->passes[mode][pass], &tokenizer->vocab, pass == 1,
-                                   roles, mode == VL2_ENCODE_NO_ROLES ? n_roles : 0, err));
+                                   without + first, end - first, err));
         }
     }
     return VL2_OK;
@@ -114,7 +115,7 @@ done:
 
 void vl2_tokenizer_close(vl2_tokenizer *tokenizer) {
     if (!tokenizer) return;
-    for (int i = 0; i < 4; i++) vl2_added_close(&tokenizer->passes[i / 2][i % 2]);
+    for (int i = 0; i < 8; i++) vl2_added_close(&tokenizer->passes[i / 2][i % 2]);
     vl2_pretokenize_close(tokenizer->rules);
     vl2_bpe_free(&tokenizer->bpe);
     vl2_vocab_free(&tokenizer->vocab);

@@ -15,7 +15,7 @@ typedef struct vl2_special_ids { /* by the names, never by fixed numbers */
 } vl2_special_ids;
 
 /* `path`: a checkpoint folder, a folder with tokenizer.json alone, or a tokenizer.json. image_token
- * and pad_token as processor_config.json has them (NULL: "<image>", none). */
+ * and pad_token as processor_config.json has them (NULL or "": the reference's defaults). */
 vl2_status vl2_tokenizer_open(vl2_tokenizer **out, const char *path, const char *image_token,
                               const char *pad_token, vl2_error *err);
 /* From texts (fuzzing; GGUF later). tokenizer_config and special_tokens_map may be NULL. */
@@ -25,9 +25,12 @@ vl2_status vl2_tokenizer_parse(vl2_tokenizer **out, const char *tokenizer, size_
                                const char *pad_token, vl2_error *err);
 void vl2_tokenizer_close(vl2_tokenizer *tokenizer);
 
-typedef enum vl2_encode_mode {
-    VL2_ENCODE_ALL,     /* every added token found in the text becomes its id */
-    VL2_ENCODE_NO_ROLES /* role tokens, bos, eos and pad stay plain text (a server's users) */
+typedef enum vl2_encode_mode { /* flags */
+                               VL2_ENCODE_ALL =
+                                   0, /* every added token found in the text becomes its id */
+                               VL2_ENCODE_NO_ROLES =
+                                   1, /* role tokens, bos, eos and pad stay plain text (a server's users) */
+                               VL2_ENCODE_NO_IMAGE = 2 /* so does the image token */
 } vl2_encode_mode;
 
 typedef struct vl2_ids { /* a growing list; {0} is empty */

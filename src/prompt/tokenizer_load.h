@@ -11,7 +11,7 @@ struct vl2_tokenizer {
     vl2_bpe bpe;
     vl2_pretokenize *rules;
     vl2_special_ids special;
-    vl2_added passes[2][2]; /* [vl2_encode_mode][pass]: the raw text, then what is between */
+    vl2_added passes[4][2]; /* [vl2_encode_mode][pass]: the raw text, then what is between */
 };
 
 typedef struct vl2_tokenizer_texts {

@@ -31,19 +31,20 @@ static int byte_of(uint32_t letter) {
 }
 
 /* FNV-1a, its low bits stirred. */
-static size_t hash_of(const char *name, size_t size) {
+static uint32_t hash_of(const char *name, size_t size) {
     uint64_t h = 14695981039346656037u;
     for (size_t i = 0; i < size; i++) h = (h ^ (uint8_t)name[i]) * 1099511628211u;
-    return (size_t)(h ^ (h >> 29));
+    return (uint32_t)(h ^ (h >> 32));
 }
 
 /* The slot that holds the name, or the free one where it belongs. */
-static uint32_t *slot_of(const vl2_vocab *vocab, const char *name, size_t size) {
+static uint64_t *slot_of(const vl2_vocab *vocab, uint32_t hash, const char *name, size_t size) {
     size_t mask = vocab->n_slots - 1;
-    for (size_t i = hash_of(name, size) & mask;; i = (i + 1) & mask) {
-        uint32_t taken = vocab->slots[i];
+    for (size_t i = hash & mask;; i = (i + 1) & mask) {
+        uint64_t taken = vocab->slots[i];
         if (taken == 0) return &vocab->slots[i];
-        const vl2_vocab_token *token = &vocab->tokens[taken - 1];
+        if (taken >> 32 != hash) continue;
+        const vl2_vocab_token *token = &vocab->tokens[(uint32_t)taken - 1];
         if (token->name_size == size && memcmp(vocab->text.data + token->name, name, size) == 0) {
             return &vocab->slots[i];
         }
@@ -52,7 +53,7 @@ static uint32_t *slot_of(const vl2_vocab *vocab, const char *name, size_t size) 
 
 int32_t vl2_vocab_find(const vl2_vocab *vocab, const char *name, size_t size) {
     if (vocab->n_slots == 0) return -1;
-    return (int32_t)*slot_of(vocab, name, size) - 1;
+    return (int32_t)(uint32_t)*slot_of(vocab, hash_of(name, size), name, size) - 1;
 }
 
 int32_t vl2_vocab_find_byte(const vl2_vocab *vocab, uint8_t byte) {
@@ -62,17 +63,18 @@ int32_t vl2_vocab_find_byte(const vl2_vocab *vocab, uint8_t byte) {
 
 static vl2_status grow_slots(vl2_vocab *vocab, vl2_error *err) {
     if ((vocab->n_names + 1) * 2 <= vocab->n_slots) return VL2_OK;
-    vl2_vocab wider = *vocab;
-    wider.n_slots = vocab->n_slots ? vocab->n_slots * 2 : 1024;
-    wider.slots = vl2_mem_calloc(wider.n_slots, sizeof *wider.slots);
-    if (!wider.slots) return vl2_fail_memory(err, "the vocabulary", wider.n_slots * 4);
+    size_t n_slots = vocab->n_slots ? vocab->n_slots * 2 : 1024;
+    uint64_t *slots = vl2_mem_calloc(n_slots, sizeof *slots);
+    if (!slots) return vl2_fail_memory(err, "the vocabulary", n_slots * sizeof *slots);
     for (size_t i = 0; i < vocab->n_slots; i++) {
         if (vocab->slots[i] == 0) continue;
-        const vl2_vocab_token *token = &vocab->tokens[vocab->slots[i] - 1];
-        *slot_of(&wider, vocab->text.data + token->name, token->name_size) = vocab->slots[i];
+        size_t at = (size_t)(vocab->slots[i] >> 32) & (n_slots - 1);
+        while (slots[at] != 0) at = (at + 1) & (n_slots - 1);
+        slots[at] = vocab->slots[i];
     }
     vl2_mem_free(vocab->slots);
-    *vocab = wider;
+    vocab->slots = slots;
+    vocab->n_slots = n_slots;
     return VL2_OK;
 }
 
@@ -135,10 +137,11 @@ vl2_status vl2_vocab_add(vl2_vocab *vocab, int64_t id, const char *name, size_t 
                         what, (long long)id, size, MAX_NAME);
     }
     VL2_TRY(grow_slots(vocab, err));
-    uint32_t *slot = slot_of(vocab, name, size);
+    uint32_t hash = hash_of(name, size);
+    uint64_t *slot = slot_of(vocab, hash, name, size);
     if (*slot != 0) {
         return vl2_fail(err, VL2_ERR_FORMAT, "%s: token \"%.*s\" is there twice, as id %u and %lld",
-                        what, shown, name, *slot - 1, (long long)id);
+                        what, shown, name, (uint32_t)*slot - 1, (long long)id);
     }
     if ((size_t)id < vocab->n_ids && vocab->tokens[id].name_size > 0) {
         const vl2_vocab_token *other = &vocab->tokens[id];
@@ -149,7 +152,7 @@ vl2_status vl2_vocab_add(vl2_vocab *vocab, int64_t id, const char *name, size_t 
     }
     VL2_TRY(grow_tokens(vocab, (size_t)id, err));
     VL2_TRY(store(vocab, &vocab->tokens[id], name, size, err));
-    *slot = (uint32_t)id + 1;
+    *slot = (uint64_t)hash << 32 | ((uint32_t)id + 1);
     vocab->n_names++;
     return VL2_OK;
 }

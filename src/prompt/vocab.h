@@ -23,7 +23,7 @@ typedef struct vl2_vocab { /* {0} is empty */
     size_t n_ids; /* greatest id + 1 */
     size_t n_model;
     size_t room;
-    uint32_t *slots; /* open addressing: id + 1, 0 free; n_slots is a power of 2 */
+    uint64_t *slots; /* open addressing: 32 bits of hash, then id + 1; 0 free; n_slots = 2^k */
     size_t n_slots, n_names;
     vl2_buf text;
 } vl2_vocab;
