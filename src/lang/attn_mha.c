@@ -1,0 +1,61 @@
+#include "lang/attn_mha.h"
+
+void vl2_attn_mha_carve(vl2_arena *arena, vl2_attn_mha_scratch *out,
+                        const vl2_language_config *lang, size_t max_rows) {
+    const size_t row = lang->heads * lang->head_dim * sizeof(float);
+    const size_t kv_row = lang->kv_heads * lang->head_dim * sizeof(float);
+    out->q = vl2_arena_array(arena, max_rows, row);
+    out->k = vl2_arena_array(arena, max_rows, kv_row);
+    out->v = vl2_arena_array(arena, max_rows, kv_row);
+    out->mixed = vl2_arena_array(arena, max_rows, row);
+}
+
+void vl2_attn_mha_store(vl2_backend *be, const float *normed, const vl2_attn_rows *rows,
+                        const vl2_language_config *lang, const vl2_layer *layer, size_t index,
+                        const vl2_attn_mha_scratch *s) {
+    const size_t d = lang->hidden, r = rows->n_rows, width = lang->kv_heads * lang->head_dim;
+    be->ops->linear(be, s->k, width, normed, d, r, &layer->k.w, &layer->k.b, VL2_EPI_NONE, false);
+    be->ops->linear(be, s->v, width, normed, d, r, &layer->v.w, &layer->v.b, VL2_EPI_NONE, false);
+    be->ops->rope(be, s->k, width, r, lang->kv_heads, lang->head_dim, lang->head_dim / 2, rows->cos,
+                  rows->sin, false);
+    for (size_t p = 0; p < rows->n_parts; p++) {
+        const vl2_attn_part *part = &rows->parts[p];
+        const vl2_dtype type = vl2_kv_pool_type(part->kv->pool);
+        for (size_t i = 0; i < part->n_rows; i++) {
+            const size_t t = part->position + i, at = (part->row + i) * width;
+            be->ops->store_kv(vl2_kv_k(part->kv, index, t), type, s->k + at, width);
+            be->ops->store_kv(vl2_kv_v(part->kv, index, t), type, s->v + at, width);
+        }
+    }
+}
+
+void vl2_attn_mha_attend(vl2_backend *be, float *x, const float *normed, const vl2_attn_rows *rows,
+                         const vl2_language_config *lang, const vl2_layer *layer, size_t index,
+                         const vl2_attn_tables *tables, const vl2_attn_mha_scratch *s) {
+    const size_t d = lang->hidden, r = rows->n_rows, dh = lang->head_dim;
+    const size_t width = lang->heads * dh, kv_width = lang->kv_heads * dh;
+    be->ops->linear(be, s->q, width, normed, d, r, &layer->q.w, &layer->q.b, VL2_EPI_NONE, false);
+    be->ops->rope(be, s->q, width, r, lang->heads, dh, dh / 2, rows->cos, rows->sin, false);
+    be->ops->attention(be, &(vl2_attn){
+                               .q = s->q,
+                               .ldq = width,
+                               .out = s->mixed,
+                               .ldo = width,
+                               .kv_type = vl2_kv_pool_type(rows->parts[0].kv->pool),
+                               .heads = lang->heads,
+                               .kv_heads = lang->kv_heads,
+                               .k_dim = dh,
+                               .v_dim = dh,
+                               .k_token = kv_width,
+                               .v_token = kv_width,
+                               .k_head = dh,
+                               .v_head = dh,
+                               .scale = (float)lang->softmax_scale,
+                               .causal = true,
+                               .first = true,
+                               .last = true,
+                               .seqs = tables->seqs,
+                               .n_seqs = vl2_attn_list(tables, rows->parts, rows->n_parts, index),
+                           });
+    be->ops->linear(be, x, d, s->mixed, width, r, &layer->o.w, &layer->o.b, VL2_EPI_ADD, false);
+}
