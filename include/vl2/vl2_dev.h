@@ -60,6 +60,15 @@ typedef struct vl2_dev_peaks {
     double read_gb_s;
 } vl2_dev_peaks;
 VL2_API vl2_status vl2_dev_measure_peaks(vl2_dev_peaks *out, vl2_engine *engine, vl2_error *err);
+/* What each stage computes and reads, counted from the shapes, for a share of those peaks. */
+typedef struct vl2_dev_work {
+    double vision_flops, projector_flops; /* of one view */
+    double token_flops;                   /* of one token through the layers, without attention */
+    double attention_flops;               /* of one token for each token that it sees */
+    double head_flops;                    /* of one token's logits */
+    double token_bytes;                   /* of weights read for one token alone, with its logits */
+} vl2_dev_work;
+VL2_API vl2_dev_work vl2_dev_work_of(const vl2_engine *engine);
 /* Memory, in bytes, that an engine's parts take. */
 typedef struct vl2_dev_memory {
     uint64_t weights_mapped, weights_copied, kv_pool, step_scratch, vision_scratch;

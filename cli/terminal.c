@@ -1,0 +1,108 @@
+#include "terminal.h"
+
+#include "base/err.h"
+#include "progress.h"
+
+#include <errno.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int signal_number) {
+    (void)signal_number;
+    if (interrupted) _exit(130);
+    interrupted = 1;
+}
+
+void cli_terminal_init(void) {
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    sigemptyset(&action.sa_mask);
+    action.sa_handler = on_interrupt; /* without SA_RESTART: a read from the terminal ends too */
+    sigaction(SIGINT, &action, NULL);
+    action.sa_handler = SIG_DFL; /* also where the parent had it ignored */
+    sigaction(SIGPIPE, &action, NULL);
+    setlocale(LC_CTYPE, ""); /* what libedit takes for a character; numbers keep their point */
+}
+
+bool cli_terminal_interrupted(void) { return interrupted != 0; }
+void cli_terminal_clear(void) { interrupted = 0; }
+
+int cli_terminal_poll(void *user) {
+    (void)user;
+    return interrupted;
+}
+
+bool cli_terminal_is_out(void) { return isatty(STDOUT_FILENO); }
+
+bool cli_terminal_is_err(void) {
+    const char *term = getenv("TERM");
+    return isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
+}
+
+bool cli_terminal_has_colour(void) {
+    const char *no = getenv("NO_COLOR");
+    return cli_terminal_is_err() && !(no && *no);
+}
+
+int cli_terminal_columns(void) {
+    struct winsize size;
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+    return 80;
+}
+
+static const char *coloured(const char *sequence) {
+    return cli_terminal_has_colour() ? sequence : "";
+}
+const char *cli_terminal_dim(void) { return coloured("\033[2m"); }
+const char *cli_terminal_bold(void) { return coloured("\033[1m"); }
+const char *cli_terminal_red(void) { return coloured("\033[31m"); }
+const char *cli_terminal_plain(void) { return coloured("\033[0m"); }
+
+void cli_terminal_error(const char *command, const char *text) {
+    cli_progress_hide();
+    fprintf(stderr, "%svl2%s%s:%s %s\n", cli_terminal_red(), command ? " " : "",
+            command ? command : "", cli_terminal_plain(), text);
+}
+
+void cli_terminal_say(const char *fmt, ...) {
+    va_list args;
+    cli_progress_hide();
+    fputs("vl2: ", stderr);
+    va_start(args, fmt);
+    vfprintf(stderr, fmt, args);
+    va_end(args);
+    fputc('\n', stderr);
+}
+
+void cli_terminal_note(const char *fmt, ...) {
+    va_list args;
+    cli_progress_hide();
+    fputs(cli_terminal_dim(), stderr);
+    va_start(args, fmt);
+    vfprintf(stderr, fmt, args);
+    va_end(args);
+    fprintf(stderr, "%s\n", cli_terminal_plain());
+}
+
+static vl2_status failed(vl2_error *err) {
+    return vl2_fail(err, VL2_ERR_IO, "standard output: %s", strerror(errno));
+}
+
+vl2_status cli_terminal_write(const char *text, size_t size, vl2_error *err) {
+    cli_progress_hide();
+    if (size && fwrite(text, 1, size, stdout) != size) return failed(err);
+    return cli_terminal_flush(err);
+}
+
+vl2_status cli_terminal_flush(vl2_error *err) {
+    if (fflush(stdout) != 0 || ferror(stdout)) return failed(err);
+    return VL2_OK;
+}
