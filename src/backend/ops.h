@@ -49,6 +49,8 @@ typedef struct vl2_attn_seq {
     size_t n_blocks;
 } vl2_attn_seq;
 
+enum { VL2_HEAD_DIM_MAX = 1024 }; /* of k_dim and v_dim; whoever reads a config refuses more */
+
 typedef struct vl2_attn {
     const float *q; /* [R, heads, k_dim], rows ldq apart */
     size_t ldq;

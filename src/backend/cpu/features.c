@@ -1,0 +1,42 @@
+#include "backend/cpu/features.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <stdint.h>
+
+typedef struct regs {
+    unsigned a, b, c, d;
+} regs;
+
+static regs leaf(unsigned number, unsigned sub) {
+    regs r = {0, 0, 0, 0};
+    if (__get_cpuid_count(number, sub, &r.a, &r.b, &r.c, &r.d) == 0) r = (regs){0, 0, 0, 0};
+    return r;
+}
+
+/* Which register states the operating system saves: a CPU may have AVX under a system that loses it. */
+static uint64_t saved_states(void) {
+    unsigned low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (uint64_t)high << 32 | low;
+}
+
+static bool has(unsigned word, unsigned bit) { return (word >> bit & 1u) != 0; }
+
+vl2_features vl2_features_detect(void) {
+    vl2_features f = {0};
+    regs basic = leaf(1, 0), more = leaf(7, 0), extra = leaf(7, 1);
+    if (!has(basic.c, 27)) return f; /* OSXSAVE: xgetbv may be used */
+    uint64_t states = saved_states();
+    bool ymm = (states & 0x06) == 0x06, zmm = (states & 0xe6) == 0xe6;
+    f.avx2 = ymm && has(basic.c, 28) && has(basic.c, 12) && has(basic.c, 29) && has(more.b, 5);
+    f.avx512 =
+        f.avx2 && zmm && has(more.b, 16) && has(more.b, 17) && has(more.b, 30) && has(more.b, 31);
+    f.avx512bf16 = f.avx512 && has(extra.a, 5);
+    return f;
+}
+#elif defined(__aarch64__)
+vl2_features vl2_features_detect(void) { return (vl2_features){.neon = true}; }
+#else
+vl2_features vl2_features_detect(void) { return (vl2_features){0}; }
+#endif

@@ -1,0 +1,91 @@
+/* backend/cpu/kernels.h - the table of kernels: pure functions that a CPU level fills in.
+ *
+ * vl2_kernels_select sets every pointer to plain C (ref/, the specification), then goes up the
+ * ladder: each level of the machine, up to the one asked for, replaces what it does better. Kernels
+ * take no memory, start no thread and keep nothing. What the table promises, for every level:
+ *
+ *   - an output is one chain of sums whose order depends on k alone (vl2_dot_block cuts long k), so
+ *     `packed` and `direct` give the same bits for any m, n and place in a tile;
+ *   - a kernel of rows sees one row; what stands beside it does not matter. */
+#ifndef VL2_BACKEND_CPU_KERNELS_H
+#define VL2_BACKEND_CPU_KERNELS_H
+
+#include "backend/ops.h"
+
+enum {
+    VL2_ATTN_KEYS = 64, /* keys of an attention block: its sums' borders, and the rows of a panel */
+    VL2_ATTN_ROWS = 12, /* query rows that share one pass over a block */
+    VL2_OUTER_STEP = 16, /* floats: n of `outer` is a multiple */
+    VL2_WEIGHT_TYPES = VL2_BF16 + 1
+};
+
+/* Dot products y[i,j] = x_i . w_j of one weight type with activations in one packed form. A packed
+ * row holds one block of k elements, zeros up to a multiple of `step`. */
+typedef struct vl2_dot {
+    size_t step;             /* elements; a power of two, at most 64 */
+    size_t block;            /* k of a block at most (vl2_dot_block) */
+    size_t x_bytes, w_bytes; /* of an element in a packed row */
+    void (*pack_x)(void *out, const float *x, size_t k);
+    void (*pack_w)(void *out, const void *w, size_t k);
+    /* y[i * ldy + j] = sum, or += sum with `add`; x [m, kp] and w [n, kp] packed, kp = k padded */
+    void (*packed)(float *y, size_t ldy, const void *x, size_t m, const void *w, size_t n, size_t k,
+                   bool add);
+    /* The same with w as the file has it, rows `w_stride` bytes apart, aligned to its elements. */
+    void (*direct)(float *y, size_t ldy, const void *x, size_t m, const void *w, size_t w_stride,
+                   size_t n, size_t k, bool add);
+} vl2_dot;
+
+/* How k is cut: blocks of this many elements (a multiple of 64), the last one shorter. */
+static inline size_t vl2_dot_block(const vl2_dot *dot, size_t k) {
+    size_t blocks = (k + dot->block - 1) / dot->block;
+    if (blocks <= 1) return k;
+    return ((k + blocks - 1) / blocks + 63) / 64 * 64;
+}
+static inline size_t vl2_dot_padded(const vl2_dot *dot, size_t k) {
+    return (k + dot->step - 1) / dot->step * dot->step;
+}
+
+typedef struct vl2_kernels {
+    const char *level;
+    vl2_dot exact[VL2_WEIGHT_TYPES]; /* float32 activations and sums */
+    vl2_dot fast[VL2_WEIGHT_TYPES];  /* in auto: activations may be rounded to the weights' type */
+
+    /* c[i * ldc + j] = sum over l of a[i][l] b[l * ldb + j], i < m, j < n: one chain over l.
+     * n is a multiple of VL2_OUTER_STEP. */
+    void (*outer)(float *c, size_t ldc, const float *const *a, size_t m, const float *b, size_t ldb,
+                  size_t n, size_t k);
+    /* out[0…n) = row, widened */
+    void (*widen[VL2_WEIGHT_TYPES])(float *out, const void *row, size_t n);
+    /* out[j * VL2_ATTN_KEYS + i] = element j of row i, for i < n <= VL2_ATTN_KEYS (zeros above), j < k */
+    void (*transpose[VL2_WEIGHT_TYPES])(float *out, const void *rows, size_t stride, size_t n,
+                                        size_t k);
+    /* s[i] = exp(scale * s[i] - *max), i < n (n > 0), zeros up to VL2_ATTN_KEYS; *max = the greatest
+     * scale * s[i], *sum = the sum of the new s. scale > 0. */
+    void (*softmax)(float *s, size_t n, float scale, float *max, float *sum);
+    void (*blend)(float *o, const float *p, size_t n, float a, float b); /* o = o * a + p * b */
+    void (*scale)(float *out, const float *x, size_t n, float a);        /* out = x * a */
+    void (*axpy)(float *y, const float *x, size_t n, float a);           /* y += x * a */
+
+    /* y = epilogue(s + b); b may be NULL. By vl2_epilogue. */
+    void (*finish[VL2_EPI_RELU + 1])(float *y, const float *s, const float *b, size_t n);
+    /* y = act(g) * u; only the four activations are set. */
+    void (*gate[VL2_EPI_RELU + 1])(float *y, const float *g, const float *u, size_t n);
+
+    void (*rmsnorm)(float *y, const float *x, const float *w, size_t n, float eps);
+    void (*layernorm)(float *y, const float *x, const float *w, const float *b, size_t n,
+                      float eps); /* b may be NULL */
+    /* One head: pairs (2i, 2i+1), or (i, i+half). */
+    void (*rope_pairs)(float *x, const float *cos, const float *sin, size_t half);
+    void (*rope_halves)(float *x, const float *cos, const float *sin, size_t half);
+    void (*to_bf16)(uint16_t *out, const float *x, size_t n); /* to nearest even */
+} vl2_kernels;
+
+/* Fills *out for `level` (NULL: the best there is); false if this machine has no such level. */
+bool vl2_kernels_select(vl2_kernels *out, const char *level);
+const char *const *vl2_kernels_levels(void); /* lowest first, NULL at the end */
+
+/* What each level's files fill in; call only where features.h says that the CPU can run it. */
+void vl2_dot_c_fill(vl2_kernels *out);
+void vl2_rows_c_fill(vl2_kernels *out);
+
+#endif

@@ -1,0 +1,308 @@
+/* Products of rows with weight matrices: linear, gated, by groups, by heads - one driver.
+ *
+ * x is packed once for an operation (blocks of k, zero-padded, in the order the kernels want). Tasks
+ * are (group, panel of outputs, run of rows): few rows read the mapped weights directly, many widen
+ * a panel of them into the thread's lane first, block by block, and use it for all rows. Both ways
+ * give the same bits (kernels.h), so which one runs is a question of speed alone. */
+#include "backend/cpu/cpu.h"
+
+enum {
+    PANEL = 64,        /* outputs of a task at most */
+    RUN = 384,         /* rows of a task at most */
+    TILE_ROWS = 96,    /* rows whose block of k stays in the second-level cache */
+    STRIP = 8,         /* outputs read side by side from the mapping */
+    DIRECT_ROWS = 8,   /* up to so many rows, widening a panel does not pay */
+    BLOCK_BYTES = 3072 /* of a packed row of weights at most */
+};
+
+typedef struct share { /* one group's part of an operation */
+    const char *w, *w2;
+    size_t stride, stride2;
+    size_t first, n; /* packed rows */
+    float *y;        /* of packed row `first` */
+} share;
+
+typedef struct product {
+    vl2_cpu *cpu;
+    const vl2_dot *dot;
+    size_t n, k, block;
+    size_t element; /* bytes of an element of w */
+    float *y;
+    size_t ldy;
+    const float *x;
+    size_t ldx;
+    const uint32_t *index;
+    const vl2_vec *bias;
+    vl2_epilogue epilogue;
+    bool gated;
+    const vl2_group *groups; /* experts, or */
+    const vl2_mat *w;        /* heads: group h has rows h * head_rows + first_row … of w */
+    size_t n_groups, m, head_rows, first_row, x_head, y_head;
+    size_t lo, hi; /* packed rows of this turn */
+    size_t panel;  /* outputs of a task */
+} product;
+
+size_t vl2_product_lane_bytes(void) {
+    return (size_t)PANEL * BLOCK_BYTES + 2 * (size_t)RUN * PANEL * sizeof(float);
+}
+
+static size_t padded_k(const product *p) { return vl2_dot_padded(p->dot, p->k); }
+
+/* ---- groups ----------------------------------------------------------------------------------- */
+
+static share group_share(const product *p, size_t g) {
+    if (p->groups) {
+        const vl2_group *group = &p->groups[g];
+        return (share){.w = group->w->data,
+                       .stride = group->w->stride,
+                       .w2 = p->gated ? group->w2->data : NULL,
+                       .stride2 = p->gated ? group->w2->stride : 0,
+                       .first = group->first,
+                       .n = group->n,
+                       .y = p->y + group->first * p->ldy};
+    }
+    size_t row = g * p->head_rows + p->first_row;
+    return (share){.w = (const char *)p->w->data + row * p->w->stride,
+                   .stride = p->w->stride,
+                   .first = p->x_head ? g * p->m : 0,
+                   .n = p->m,
+                   .y = p->y + g * p->y_head};
+}
+
+/* The part of group g that this turn's packed rows hold. */
+static share turn_share(const product *p, size_t g) {
+    share s = group_share(p, g);
+    size_t end = vl2_cpu_min(s.first + s.n, p->hi);
+    size_t from = s.first > p->lo ? s.first : p->lo;
+    if (from >= end) return (share){.n = 0};
+    s.y += (from - s.first) * p->ldy;
+    s.first = from;
+    s.n = end - from;
+    return s;
+}
+
+static const float *source_row(const product *p, size_t r) {
+    if (p->index) return p->x + p->index[r] * p->ldx;
+    if (p->x_head) return p->x + r % p->m * p->ldx + r / p->m * p->x_head;
+    return p->x + r * p->ldx;
+}
+
+/* ---- packing x --------------------------------------------------------------------------------- */
+
+/* Packed block of k0 …, row r (counted from lo). */
+static char *packed_row(const product *p, size_t k0, size_t r) {
+    size_t kp = vl2_dot_padded(p->dot, vl2_cpu_min(p->block, p->k - k0));
+    return p->cpu->shared + ((p->hi - p->lo) * k0 + r * kp) * p->dot->x_bytes;
+}
+
+enum { PACK_ROWS = 16 };
+
+static void pack_task(void *context, size_t i, int thread) {
+    const product *p = context;
+    (void)thread;
+    size_t end = vl2_cpu_min(p->hi, p->lo + (i + 1) * PACK_ROWS);
+    for (size_t r = p->lo + i * PACK_ROWS; r < end; r++) {
+        const float *row = source_row(p, r);
+        for (size_t k0 = 0; k0 < p->k; k0 += p->block)
+            p->dot->pack_x(packed_row(p, k0, r - p->lo), row + k0,
+                           vl2_cpu_min(p->block, p->k - k0));
+    }
+}
+
+/* ---- a task: some rows by some outputs --------------------------------------------------------- */
+
+typedef struct cell {
+    const product *p;
+    size_t first, m; /* packed rows, counted from lo */
+    size_t n;        /* outputs */
+    char *panel;     /* the lane's */
+} cell;
+
+static void sum_direct(const cell *c, float *sums, const char *w, size_t stride) {
+    const product *p = c->p;
+    for (size_t j = 0; j < c->n; j += STRIP) {
+        size_t n = vl2_cpu_min(STRIP, c->n - j);
+        for (size_t k0 = 0; k0 < p->k; k0 += p->block)
+            p->dot->direct(sums + j, PANEL, packed_row(p, k0, c->first), c->m,
+                           w + j * stride + k0 * p->element, stride, n,
+                           vl2_cpu_min(p->block, p->k - k0), k0 > 0);
+    }
+}
+
+static void sum_packed(const cell *c, float *sums, const char *w, size_t stride) {
+    const product *p = c->p;
+    for (size_t k0 = 0; k0 < p->k; k0 += p->block) {
+        size_t k = vl2_cpu_min(p->block, p->k - k0);
+        size_t row_bytes = vl2_dot_padded(p->dot, k) * p->dot->w_bytes;
+        for (size_t j = 0; j < c->n; j++)
+            p->dot->pack_w(c->panel + j * row_bytes, w + j * stride + k0 * p->element, k);
+        for (size_t i = 0; i < c->m; i += TILE_ROWS)
+            p->dot->packed(sums + i * PANEL, PANEL, packed_row(p, k0, c->first + i),
+                           vl2_cpu_min(TILE_ROWS, c->m - i), c->panel, c->n, k, k0 > 0);
+    }
+}
+
+static void sum(const cell *c, float *sums, const char *w, size_t stride) {
+    if (c->m <= DIRECT_ROWS)
+        sum_direct(c, sums, w, stride);
+    else
+        sum_packed(c, sums, w, stride);
+}
+
+static void run_cell(const product *p, const share *s, size_t row, size_t column, int thread) {
+    char *lane = vl2_cpu_lane(p->cpu, thread);
+    float *sums = (float *)(lane + (size_t)PANEL * BLOCK_BYTES);
+    float *sums2 = sums + (size_t)RUN * PANEL;
+    cell c = {.p = p,
+              .first = s->first - p->lo + row,
+              .m = vl2_cpu_min(RUN, s->n - row),
+              .n = vl2_cpu_min(p->panel, p->n - column),
+              .panel = lane};
+    sum(&c, sums, s->w + column * s->stride, s->stride);
+    if (p->gated) sum(&c, sums2, s->w2 + column * s->stride2, s->stride2);
+    const vl2_kernels *k = &p->cpu->kernels;
+    const float *bias = p->bias && p->bias->data ? p->bias->data + column : NULL;
+    for (size_t i = 0; i < c.m; i++) {
+        float *y = s->y + (row + i) * p->ldy + column;
+        if (p->gated)
+            k->gate[p->epilogue](y, sums + i * PANEL, sums2 + i * PANEL, c.n);
+        else
+            k->finish[p->epilogue](y, sums + i * PANEL, bias, c.n);
+    }
+}
+
+static size_t panels(const product *p) { return (p->n + p->panel - 1) / p->panel; }
+
+static size_t group_tasks(const product *p, const share *s) {
+    return panels(p) * ((s->n + RUN - 1) / RUN);
+}
+
+static void cell_task(void *context, size_t i, int thread) {
+    const product *p = context;
+    for (size_t g = 0; g < p->n_groups; g++) {
+        share s = turn_share(p, g);
+        size_t tasks = group_tasks(p, &s);
+        if (i < tasks) {
+            run_cell(p, &s, i / panels(p) * RUN, i % panels(p) * p->panel, thread);
+            return;
+        }
+        i -= tasks;
+    }
+}
+
+/* ---- the operation ----------------------------------------------------------------------------- */
+
+/* Panels small enough to keep all threads busy, large enough to be worth a task. */
+static size_t choose_panel(const product *p) {
+    size_t panel = PANEL, rows = 0, groups = 0;
+    for (size_t g = 0; g < p->n_groups; g++) {
+        size_t n = turn_share(p, g).n;
+        rows += n;
+        groups += n > 0;
+    }
+    if (groups == 0) return panel;
+    size_t wanted = 4 * (size_t)p->cpu->threads;
+    while (panel > STRIP && groups * ((p->n + panel - 1) / panel) < wanted &&
+           panel / 2 * p->k * (rows / groups) >= 16384)
+        panel /= 2;
+    return panel;
+}
+
+static size_t count_tasks(const product *p) {
+    size_t tasks = 0;
+    for (size_t g = 0; g < p->n_groups; g++) {
+        share s = turn_share(p, g);
+        tasks += group_tasks(p, &s);
+    }
+    return tasks;
+}
+
+/* total: rows to pack, all groups together */
+static void run(product *p, size_t total) {
+    if (p->n == 0 || total == 0) return;
+    p->block = vl2_dot_block(p->dot, p->k);
+    size_t fit = p->cpu->shared_bytes / (padded_k(p) * p->dot->x_bytes);
+    for (p->lo = 0; p->lo < total; p->lo = p->hi) {
+        p->hi = vl2_cpu_min(total, p->lo + fit);
+        p->panel = choose_panel(p);
+        vl2_pool_run(p->cpu->base.pool, (p->hi - p->lo + PACK_ROWS - 1) / PACK_ROWS, pack_task, p);
+        vl2_pool_run(p->cpu->base.pool, count_tasks(p), cell_task, p);
+    }
+}
+
+static product start(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,
+                     const vl2_mat *w, bool exact) {
+    vl2_cpu *cpu = vl2_cpu_of(be);
+    return (product){.cpu = cpu,
+                     .dot = exact || cpu->exact ? &cpu->kernels.exact[w->type]
+                                                : &cpu->kernels.fast[w->type],
+                     .element = w->type == VL2_F32 ? sizeof(float) : sizeof(uint16_t),
+                     .n = w->rows,
+                     .k = w->cols,
+                     .y = y,
+                     .ldy = ldy,
+                     .x = x,
+                     .ldx = ldx};
+}
+
+void vl2_product_linear(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx, size_t m,
+                        const vl2_mat *w, const vl2_vec *b, vl2_epilogue epilogue, bool exact) {
+    const vl2_group all = {.w = w, .n = m};
+    product p = start(be, y, ldy, x, ldx, w, exact);
+    p.bias = b;
+    p.epilogue = epilogue;
+    p.groups = &all;
+    p.n_groups = 1;
+    run(&p, m);
+}
+
+void vl2_product_gated(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx, size_t m,
+                       const vl2_mat *gate, const vl2_mat *up, vl2_epilogue act) {
+    const vl2_group all = {.w = gate, .w2 = up, .n = m};
+    vl2_product_gated_groups(be, y, ldy, x, ldx, NULL, &all, 1, act);
+}
+
+static size_t grouped_rows(const vl2_group *groups, size_t n_groups) {
+    size_t end = 0;
+    for (size_t g = 0; g < n_groups; g++)
+        if (groups[g].n && groups[g].first + groups[g].n > end) end = groups[g].first + groups[g].n;
+    return end;
+}
+
+void vl2_product_linear_groups(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,
+                               const uint32_t *index, const vl2_group *groups, size_t n_groups) {
+    if (n_groups == 0) return;
+    product p = start(be, y, ldy, x, ldx, groups[0].w, false);
+    p.index = index;
+    p.groups = groups;
+    p.n_groups = n_groups;
+    run(&p, grouped_rows(groups, n_groups));
+}
+
+void vl2_product_gated_groups(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,
+                              const uint32_t *index, const vl2_group *groups, size_t n_groups,
+                              vl2_epilogue act) {
+    if (n_groups == 0) return;
+    product p = start(be, y, ldy, x, ldx, groups[0].w, false);
+    p.index = index;
+    p.groups = groups;
+    p.n_groups = n_groups;
+    p.gated = true;
+    p.epilogue = act;
+    run(&p, grouped_rows(groups, n_groups));
+}
+
+void vl2_product_heads_linear(vl2_backend *be, float *y, size_t ldy, size_t y_head, const float *x,
+                              size_t ldx, size_t x_head, size_t m, size_t heads, size_t n_out,
+                              const vl2_mat *w, size_t head_rows, size_t first_row) {
+    product p = start(be, y, ldy, x, ldx, w, false);
+    p.w = w;
+    p.n = n_out;
+    p.n_groups = heads;
+    p.m = m;
+    p.head_rows = head_rows;
+    p.first_row = first_row;
+    p.x_head = x_head;
+    p.y_head = y_head;
+    run(&p, x_head ? heads * m : m);
+}
