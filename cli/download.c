@@ -12,6 +12,7 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -112,7 +113,7 @@ vl2_status cli_download_text(vl2_buf *out, cli_download *d, const char *path, si
     vl2_status status = set_url(d, &url, path, err);
     if (status != VL2_OK) goto done;
     d->reason[0] = 0;
-    curl_easy_setopt(d->curl, CURLOPT_RESUME_FROM_LARGE, (curl_off_t)0);
+    curl_easy_setopt(d->curl, CURLOPT_RANGE, NULL);
     curl_easy_setopt(d->curl, CURLOPT_WRITEFUNCTION, to_memory);
     curl_easy_setopt(d->curl, CURLOPT_WRITEDATA, &m);
     curl_easy_setopt(d->curl, CURLOPT_NOPROGRESS, 0L);
@@ -149,13 +150,22 @@ typedef struct transfer {
     bool too_long;
 } transfer;
 
+/* Content-Range: bytes FIRST-LAST/ALL, where FIRST must be what is missing. */
+static bool continues(const transfer *t) {
+    struct curl_header *range = NULL;
+    unsigned long long first = 0;
+    if (curl_easy_header(t->download->curl, "Content-Range", 0, CURLH_HEADER, -1, &range))
+        return false;
+    return sscanf(range->value, "bytes %llu-", &first) == 1 && first == t->have;
+}
+
 /* The first bytes of an answer: is it the continuation that was asked for (206), or the file from its
  * beginning (200), or a page that says something else? */
 static bool is_wanted(transfer *t) {
     long code = 0;
     curl_easy_getinfo(t->download->curl, CURLINFO_RESPONSE_CODE, &code);
     t->checked = true;
-    if (code == 206) return true;
+    if (code == 206) return continues(t);
     if (code != 200) return false;
     if (t->have && (ftruncate(t->fd, 0) != 0 || lseek(t->fd, 0, SEEK_SET) != 0)) {
         t->disk_error = errno;
@@ -198,12 +208,14 @@ static int show(void *user, curl_off_t total, curl_off_t now, curl_off_t up, cur
 static vl2_status attempt(transfer *t, bool *again, vl2_error *err) {
     cli_download *d = t->download;
     vl2_buf url = {0};
+    char range[32];
     long code = 0;
     vl2_status status = set_url(d, &url, t->file->path, err);
     if (status != VL2_OK) goto done;
     t->checked = t->appending = false;
     d->reason[0] = 0;
-    curl_easy_setopt(d->curl, CURLOPT_RESUME_FROM_LARGE, (curl_off_t)t->have);
+    snprintf(range, sizeof range, "%llu-", (unsigned long long)t->have);
+    curl_easy_setopt(d->curl, CURLOPT_RANGE, t->have ? range : NULL);
     curl_easy_setopt(d->curl, CURLOPT_WRITEFUNCTION, to_disk);
     curl_easy_setopt(d->curl, CURLOPT_WRITEDATA, t);
     curl_easy_setopt(d->curl, CURLOPT_NOPROGRESS, 0L);
@@ -218,7 +230,7 @@ static vl2_status attempt(transfer *t, bool *again, vl2_error *err) {
     } else if (t->too_long) {
         status = vl2_fail(err, VL2_ERR_FORMAT, "%s: longer than the %llu bytes that were announced",
                           url.data, (unsigned long long)t->file->size);
-    } else if (result == CURLE_RANGE_ERROR || code == 416) { /* it cannot go on from there */
+    } else if (code == 416) { /* it cannot go on from there */
         if (ftruncate(t->fd, 0) != 0) status = vl2_fail(err, VL2_ERR_IO, "%s", strerror(errno));
         lseek(t->fd, 0, SEEK_SET);
         *again = t->have > 0;
@@ -227,6 +239,9 @@ static vl2_status attempt(transfer *t, bool *again, vl2_error *err) {
         *again = true;
         status = vl2_fail(err, VL2_ERR_IO, "%s: %s", url.data,
                           result != CURLE_OK ? why(d, result) : "the server is busy or broken");
+    } else if (!t->appending && t->checked && code == 206) {
+        status = vl2_fail(err, VL2_ERR_IO, "%s: the server gives another part than was asked for",
+                          url.data);
     } else if (code != 200 && code != 206) {
         status = vl2_fail(err, VL2_ERR_IO, "%s: the server answers %ld", url.data, code);
     }

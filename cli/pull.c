@@ -88,8 +88,8 @@ static vl2_status add_entry(pull *p, const vl2_json *item, vl2_error *err) {
     if (strcmp(type, "file") || is_hidden(path)) return VL2_OK;
     if (!is_safe(path, size)) {
         return vl2_fail(err, VL2_ERR_FORMAT,
-                        "the hub's list has the name \"%s\", which may lead out of the folder; "
-                        "nothing was fetched",
+                        "nothing was fetched: the hub's list has the name \"%.200s\", which may "
+                        "lead out of the folder",
                         path);
     }
     if (vl2_json_kind_of(vl2_json_get(lfs, "size")) == VL2_JSON_INT) {
