@@ -1,7 +1,8 @@
 /* model/safetensors.h - the file format: an 8-byte little-endian header length, a JSON header, data.
  *
  * A vl2_checkpoint is one file or all shards of an index, mapped; every tensor's type, shape and byte
- * range is checked at opening (inside the data, not overlapping, size = shape * type). */
+ * range is checked at opening: size = shape * type, and the ranges cover the data without overlap,
+ * hole or rest, as the format's own library demands. */
 #ifndef VL2_MODEL_SAFETENSORS_H
 #define VL2_MODEL_SAFETENSORS_H
 
@@ -18,6 +19,21 @@ typedef struct vl2_tensor {
     size_t bytes;
     size_t shard; /* index of its file */
 } vl2_tensor;
+
+/* The tensors of one file's bytes, in the order of their data. */
+typedef struct vl2_safetensors_list {
+    vl2_tensor *tensors; /* [n]; names point into `names`, data into the bytes */
+    size_t n;
+    char *names;
+} vl2_safetensors_list;
+
+/* `name` leads the messages. The bytes must outlive the list. */
+vl2_status vl2_safetensors_parse(vl2_safetensors_list *out, const void *bytes, size_t size,
+                                 const char *name, vl2_error *err);
+void vl2_safetensors_free(vl2_safetensors_list *list);
+/* "[64, 48]"; returns out. */
+enum { VL2_SHAPE_TEXT = 24 * VL2_MAX_RANK };
+const char *vl2_safetensors_shape(char out[VL2_SHAPE_TEXT], const size_t *shape, size_t rank);
 
 typedef struct vl2_checkpoint vl2_checkpoint;
 
@@ -37,7 +53,11 @@ const char *vl2_checkpoint_file(const vl2_checkpoint *checkpoint,
                                 const vl2_tensor *tensor);       /* its path */
 uint64_t vl2_checkpoint_bytes(const vl2_checkpoint *checkpoint); /* of all tensors */
 
-/* Writing: names, types and shapes first, then each tensor's data in that order. */
+/* Its folder or file, as it was opened. */
+const char *vl2_checkpoint_name(const vl2_checkpoint *checkpoint);
+
+/* Writing. The header lists the tensors as given; their data is laid down widest type first, so that
+ * all of it is aligned. */
 typedef struct vl2_tensor_plan {
     const char *name;
     vl2_dtype type;

@@ -78,7 +78,7 @@ typedef struct vl2_weights {
 vl2_status vl2_weights_bind(vl2_weights *out, const vl2_config *config,
                             const vl2_checkpoint *checkpoint, vl2_error *err);
 /* Made-up weights of the configuration's shapes in type `type`, for timing only: values from a
- * counter, small, so that nothing overflows. `memory` (vl2_mem_map) belongs to the weights. */
+ * counter, small, so that nothing overflows. Their memory belongs to the weights. */
 vl2_status vl2_weights_dummy(vl2_weights *out, const vl2_config *config, vl2_dtype type,
                              vl2_error *err);
 void vl2_weights_free(vl2_weights *weights);

@@ -1,0 +1,530 @@
+#include "model/weights.h"
+
+#include "base/arena.h"
+#include "base/mem.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- the table --------------------------------------------------------------------------------- */
+
+/* Sizes of shapes, in the letters of model/dims.h. A list of them ends with END. */
+typedef enum dim {
+    END,
+    ONE,
+    THREE,
+    P,    /* patch side */
+    GG,   /* G*G */
+    Dv,   /* vision width */
+    Dv3,  /* 3*Dv */
+    Dv4,  /* 4*Dv */
+    Fv,   /* vision MLP */
+    Pin,  /* inputs of the projector's Linear that is bound now */
+    Pout, /* its outputs */
+    D,    /* language width */
+    V,    /* vocabulary */
+    HDh,  /* H*Dh */
+    HkDh, /* Hk*Dh */
+    HDq,  /* H*(Dn+Dr) */
+    Cq,   /* q_lora_rank */
+    C,    /* kv_lora_rank */
+    CDr,  /* C+Dr */
+    HDkv, /* H*(Dn+Dvh) */
+    HDvh, /* H*Dvh */
+    F,    /* dense MLP */
+    Fe,   /* expert */
+    Fs,   /* shared expert */
+    E,    /* experts */
+    DIM_COUNT
+} dim;
+
+typedef enum scope {
+    MODEL,
+    BLOCK,
+    PROJECTOR,
+    LAYER,
+    EXPERT
+} scope; /* a line is bound once for each */
+
+typedef enum kind {
+    MATRIX, /* vl2_mat, in place; its columns are all dims but the first */
+    VECTOR, /* vl2_vec, widened */
+    NORM    /* a VECTOR that scales: made-up weights have 1 there */
+} kind;
+
+enum { /* when a tensor is required: all of a line's words must hold */
+       ALWAYS = 0,
+       FINAL_NORM = 1 << 0,
+       POOLING = 1 << 1,
+       SEQUENTIAL = 1 << 2, /* projector layers have numbers */
+       SINGLE = 1 << 3,
+       UNTIED = 1 << 4,
+       MHA = 1 << 5,
+       MLA = 1 << 6,
+       BIAS = 1 << 7,
+       Q_LORA = 1 << 8,
+       Q_FULL = 1 << 9,
+       DENSE = 1 << 10,
+       MOE = 1 << 11,
+       SHARED = 1 << 12,
+       NOAUX = 1 << 13
+};
+
+enum { MAX_DIMS = 4 };
+
+typedef struct line {
+    const char *name; /* each '#' is an index: of the block or layer, then of the expert */
+    scope scope;
+    kind what;
+    int when;
+    size_t offset; /* into the scope's struct */
+    dim dims[MAX_DIMS + 1];
+} line;
+
+#define AT(type, field) offsetof(type, field)
+#define VB(field) offsetof(vl2_vision_block, field)
+#define LL(field) offsetof(vl2_layer, field)
+#define W(field) offsetof(vl2_weights, field)
+
+#define BLOCK_NAME "vision.blocks.#."
+#define LAYER_NAME "language.model.layers.#."
+#define EXPERT_NAME LAYER_NAME "mlp.experts.#."
+
+/* clang-format off */
+static const line table[] = {
+    {"vision.patch_embed.proj.weight",       MODEL, MATRIX, ALWAYS,     W(vision.patch.w),  {Dv, THREE, P, P}},
+    {"vision.patch_embed.proj.bias",         MODEL, VECTOR, ALWAYS,     W(vision.patch.b),  {Dv}},
+    {"vision.pos_embed",                     MODEL, VECTOR, ALWAYS,     W(vision.pos),      {ONE, GG, Dv}},
+    {"vision.norm.weight",                   MODEL, NORM,   FINAL_NORM, W(vision.norm.w),   {Dv}},
+    {"vision.norm.bias",                     MODEL, VECTOR, FINAL_NORM, W(vision.norm.b),   {Dv}},
+    {"projector.token_pooling_layer.weight", MODEL, MATRIX, POOLING,    W(projector.pooling.w), {Dv, Dv4}},
+    {"projector.token_pooling_layer.bias",   MODEL, VECTOR, POOLING,    W(projector.pooling.b), {Dv}},
+    {"image_newline",                        MODEL, VECTOR, ALWAYS,     W(projector.newline),   {D}},
+    {"view_seperator",                       MODEL, VECTOR, ALWAYS,     W(projector.separator), {D}},
+    {"language.model.embed_tokens.weight",   MODEL, MATRIX, ALWAYS,     W(embed),           {V, D}},
+    {"language.model.norm.weight",           MODEL, NORM,   ALWAYS,     W(norm.w),          {D}},
+    {"language.lm_head.weight",              MODEL, MATRIX, UNTIED,     W(head),            {V, D}},
+
+    {BLOCK_NAME "norm1.weight",     BLOCK, NORM,   ALWAYS, VB(norm1.w), {Dv}},
+    {BLOCK_NAME "norm1.bias",       BLOCK, VECTOR, ALWAYS, VB(norm1.b), {Dv}},
+    {BLOCK_NAME "attn.qkv.weight",  BLOCK, MATRIX, ALWAYS, VB(qkv.w),   {Dv3, Dv}},
+    {BLOCK_NAME "attn.qkv.bias",    BLOCK, VECTOR, ALWAYS, VB(qkv.b),   {Dv3}},
+    {BLOCK_NAME "attn.proj.weight", BLOCK, MATRIX, ALWAYS, VB(proj.w),  {Dv, Dv}},
+    {BLOCK_NAME "attn.proj.bias",   BLOCK, VECTOR, ALWAYS, VB(proj.b),  {Dv}},
+    {BLOCK_NAME "norm2.weight",     BLOCK, NORM,   ALWAYS, VB(norm2.w), {Dv}},
+    {BLOCK_NAME "norm2.bias",       BLOCK, VECTOR, ALWAYS, VB(norm2.b), {Dv}},
+    {BLOCK_NAME "mlp.fc1.weight",   BLOCK, MATRIX, ALWAYS, VB(fc1.w),   {Fv, Dv}},
+    {BLOCK_NAME "mlp.fc1.bias",     BLOCK, VECTOR, ALWAYS, VB(fc1.b),   {Fv}},
+    {BLOCK_NAME "mlp.fc2.weight",   BLOCK, MATRIX, ALWAYS, VB(fc2.w),   {Dv, Fv}},
+    {BLOCK_NAME "mlp.fc2.bias",     BLOCK, VECTOR, ALWAYS, VB(fc2.b),   {Dv}},
+
+    {"projector.layers.#.weight", PROJECTOR, MATRIX, SEQUENTIAL, AT(vl2_linear, w), {Pout, Pin}},
+    {"projector.layers.#.bias",   PROJECTOR, VECTOR, SEQUENTIAL, AT(vl2_linear, b), {Pout}},
+    {"projector.layers.weight",   PROJECTOR, MATRIX, SINGLE,     AT(vl2_linear, w), {Pout, Pin}},
+    {"projector.layers.bias",     PROJECTOR, VECTOR, SINGLE,     AT(vl2_linear, b), {Pout}},
+
+    {LAYER_NAME "input_layernorm.weight",          LAYER, NORM, ALWAYS, LL(input_norm.w), {D}},
+    {LAYER_NAME "post_attention_layernorm.weight", LAYER, NORM, ALWAYS, LL(post_norm.w),  {D}},
+    {LAYER_NAME "self_attn.q_proj.weight", LAYER, MATRIX, MHA,        LL(q.w), {HDh, D}},
+    {LAYER_NAME "self_attn.q_proj.bias",   LAYER, VECTOR, MHA | BIAS, LL(q.b), {HDh}},
+    {LAYER_NAME "self_attn.k_proj.weight", LAYER, MATRIX, MHA,        LL(k.w), {HkDh, D}},
+    {LAYER_NAME "self_attn.k_proj.bias",   LAYER, VECTOR, MHA | BIAS, LL(k.b), {HkDh}},
+    {LAYER_NAME "self_attn.v_proj.weight", LAYER, MATRIX, MHA,        LL(v.w), {HkDh, D}},
+    {LAYER_NAME "self_attn.v_proj.bias",   LAYER, VECTOR, MHA | BIAS, LL(v.b), {HkDh}},
+    {LAYER_NAME "self_attn.o_proj.weight", LAYER, MATRIX, MHA,        LL(o.w), {D, HDh}},
+    {LAYER_NAME "self_attn.o_proj.bias",   LAYER, VECTOR, BIAS,       LL(o.b), {D}},
+    {LAYER_NAME "self_attn.q_proj.weight",   LAYER, MATRIX, MLA | Q_FULL,        LL(q.w),      {HDq, D}},
+    {LAYER_NAME "self_attn.q_a_proj.weight", LAYER, MATRIX, MLA | Q_LORA,        LL(q_a.w),    {Cq, D}},
+    {LAYER_NAME "self_attn.q_a_proj.bias",   LAYER, VECTOR, MLA | Q_LORA | BIAS, LL(q_a.b),    {Cq}},
+    {LAYER_NAME "self_attn.q_a_layernorm.weight", LAYER, NORM, MLA | Q_LORA,     LL(q_norm.w), {Cq}},
+    {LAYER_NAME "self_attn.q_b_proj.weight", LAYER, MATRIX, MLA | Q_LORA,        LL(q_b),      {HDq, Cq}},
+    {LAYER_NAME "self_attn.kv_a_proj_with_mqa.weight", LAYER, MATRIX, MLA,        LL(kv_a.w), {CDr, D}},
+    {LAYER_NAME "self_attn.kv_a_proj_with_mqa.bias",   LAYER, VECTOR, MLA | BIAS, LL(kv_a.b), {CDr}},
+    {LAYER_NAME "self_attn.kv_a_layernorm.weight",     LAYER, NORM,   MLA,        LL(kv_norm.w), {C}},
+    {LAYER_NAME "self_attn.kv_b_proj.weight",          LAYER, MATRIX, MLA,        LL(kv_b),   {HDkv, C}},
+    {LAYER_NAME "self_attn.o_proj.weight",             LAYER, MATRIX, MLA,        LL(o.w),    {D, HDvh}},
+    {LAYER_NAME "mlp.gate_proj.weight", LAYER, MATRIX, DENSE, LL(mlp.gate), {F, D}},
+    {LAYER_NAME "mlp.up_proj.weight",   LAYER, MATRIX, DENSE, LL(mlp.up),   {F, D}},
+    {LAYER_NAME "mlp.down_proj.weight", LAYER, MATRIX, DENSE, LL(mlp.down), {D, F}},
+    {LAYER_NAME "mlp.gate.weight",      LAYER, MATRIX, MOE,   LL(router),   {E, D}},
+    {LAYER_NAME "mlp.gate.e_score_correction_bias",     LAYER, VECTOR, MOE | NOAUX,  LL(router_bias), {E}},
+    {LAYER_NAME "mlp.shared_experts.gate_proj.weight",  LAYER, MATRIX, MOE | SHARED, LL(shared.gate), {Fs, D}},
+    {LAYER_NAME "mlp.shared_experts.up_proj.weight",    LAYER, MATRIX, MOE | SHARED, LL(shared.up),   {Fs, D}},
+    {LAYER_NAME "mlp.shared_experts.down_proj.weight",  LAYER, MATRIX, MOE | SHARED, LL(shared.down), {D, Fs}},
+
+    {EXPERT_NAME "gate_proj.weight", EXPERT, MATRIX, ALWAYS, AT(vl2_mlp, gate), {Fe, D}},
+    {EXPERT_NAME "up_proj.weight",   EXPERT, MATRIX, ALWAYS, AT(vl2_mlp, up),   {Fe, D}},
+    {EXPERT_NAME "down_proj.weight", EXPERT, MATRIX, ALWAYS, AT(vl2_mlp, down), {D, Fe}},
+};
+/* clang-format on */
+
+/* ---- memory of the weights' own ---------------------------------------------------------------- */
+
+typedef struct chunk {
+    _Alignas(VL2_ALIGN) struct chunk *next;
+    _Alignas(VL2_ALIGN) char data[VL2_ALIGN]; /* and what follows */
+} chunk;
+
+typedef struct owned {
+    chunk *chunks;
+    vl2_arena made_up; /* matrices of a dummy */
+} owned;
+
+static void *own(owned *o, size_t n, size_t bytes, vl2_error *err) {
+    size_t size;
+    chunk *c = NULL;
+    if (vl2_mul(&size, n, bytes) && vl2_add(&size, size, sizeof *c)) c = vl2_mem_aligned(size);
+    if (!c) {
+        vl2_fail_memory(err, "weights", n * bytes);
+        return NULL;
+    }
+    memset(c, 0, size);
+    c->next = o->chunks;
+    o->chunks = c;
+    return c->data;
+}
+
+static void own_nothing(owned *o) {
+    while (o->chunks) {
+        chunk *next = o->chunks->next;
+        vl2_mem_free(o->chunks);
+        o->chunks = next;
+    }
+    vl2_arena_free(&o->made_up);
+    vl2_mem_free(o);
+}
+
+/* ---- binding one tensor ------------------------------------------------------------------------ */
+
+enum { PATTERN = 65521 /* a prime, so that no two rows of a made-up matrix are alike */ };
+
+typedef struct binder {
+    vl2_weights *out;
+    owned *owned;
+    const vl2_config *config;
+    const vl2_checkpoint *checkpoint; /* NULL: the weights are made up */
+    size_t dims[DIM_COUNT];
+    int holds;        /* words of `when` that hold now */
+    size_t index[2];  /* of the scope: block or layer, expert */
+    vl2_dtype type;   /* of made-up matrices */
+    uint8_t *pattern; /* [PATTERN] of that type */
+    vl2_error *err;
+} binder;
+
+typedef struct shape {
+    size_t rank, sizes[MAX_DIMS];
+    size_t elements;
+} shape;
+
+enum { NAME_SIZE = 96 };
+
+static void name_of(char out[NAME_SIZE], const line *l, const size_t index[2]) {
+    size_t used = 0, i = 0;
+    for (const char *c = l->name; *c && used + 1 < NAME_SIZE; c++) {
+        if (*c != '#')
+            out[used++] = *c;
+        else
+            used += (size_t)snprintf(out + used, NAME_SIZE - used, "%zu", index[i++]);
+    }
+    out[used < NAME_SIZE ? used : NAME_SIZE - 1] = '\0';
+}
+
+static shape shape_of(const line *l, const size_t dims[DIM_COUNT]) {
+    shape s = {.elements = 1};
+    for (; l->dims[s.rank] != END; s.rank++) {
+        s.sizes[s.rank] = dims[l->dims[s.rank]];
+        s.elements *= s.sizes[s.rank]; /* config.h bounds them */
+    }
+    return s;
+}
+
+static vl2_status check_tensor(const binder *b, const vl2_tensor *tensor, const char *name,
+                               const shape *s) {
+    char expected[VL2_SHAPE_TEXT], found[VL2_SHAPE_TEXT];
+    vl2_safetensors_shape(expected, s->sizes, s->rank);
+    if (!tensor)
+        return vl2_fail(b->err, VL2_ERR_FORMAT, "%s: tensor %s is missing, expected %s",
+                        vl2_checkpoint_name(b->checkpoint), name, expected);
+    const char *file = vl2_checkpoint_file(b->checkpoint, tensor);
+    if (!vl2_dtype_of(tensor->type)->is_weight)
+        return vl2_fail(b->err, VL2_ERR_UNSUPPORTED,
+                        "%s: tensor %s is %s, expected F32, F16 or BF16", file, name,
+                        vl2_dtype_of(tensor->type)->name);
+    if (tensor->rank != s->rank || memcmp(tensor->shape, s->sizes, s->rank * sizeof(size_t)) != 0)
+        return vl2_fail(b->err, VL2_ERR_FORMAT, "%s: tensor %s is %s, expected %s", file, name,
+                        vl2_safetensors_shape(found, tensor->shape, tensor->rank), expected);
+    return VL2_OK;
+}
+
+/* A file may lay its data at any byte; numbers are read at multiples of their size. */
+static vl2_status aligned_data(const void **out, binder *b, const vl2_tensor *tensor) {
+    *out = tensor->data;
+    if ((uintptr_t)tensor->data % vl2_dtype_of(tensor->type)->block_bytes == 0) return VL2_OK;
+    void *copy = own(b->owned, tensor->bytes, 1, b->err);
+    if (!copy) return VL2_ERR_MEMORY;
+    memcpy(copy, tensor->data, tensor->bytes);
+    *out = copy;
+    return VL2_OK;
+}
+
+static vl2_status bind_matrix(vl2_mat *out, binder *b, const vl2_tensor *tensor, const shape *s) {
+    size_t cols = s->sizes[0] ? s->elements / s->sizes[0] : 0;
+    vl2_mat mat = {.type = tensor->type, .rows = s->sizes[0], .cols = cols};
+    VL2_TRY(aligned_data(&mat.data, b, tensor));
+    mat.stride = cols * vl2_dtype_of(mat.type)->block_bytes;
+    *out = mat;
+    return VL2_OK;
+}
+
+static vl2_status bind_vector(vl2_vec *out, binder *b, const vl2_tensor *tensor, const shape *s) {
+    const void *data;
+    VL2_TRY(aligned_data(&data, b, tensor));
+    float *values = own(b->owned, s->elements, sizeof *values, b->err);
+    if (!values) return VL2_ERR_MEMORY;
+    vl2_dtype_to_f32(values, data, tensor->type, s->elements);
+    for (size_t i = 0; i < s->elements; i++) {
+        if (isfinite(values[i])) continue;
+        return vl2_fail(b->err, VL2_ERR_FORMAT, "%s: tensor %s has %s at element %zu",
+                        vl2_checkpoint_file(b->checkpoint, tensor), tensor->name,
+                        isnan(values[i]) ? "NaN" : "infinity", i);
+    }
+    *out = (vl2_vec){.data = values, .size = s->elements};
+    return VL2_OK;
+}
+
+/* ---- made-up tensors --------------------------------------------------------------------------- */
+
+/* Value i of the pattern: some number within ±0.02. */
+static float made_up_value(size_t i) {
+    uint64_t z = (uint64_t)i * 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 29) * 0xbf58476d1ce4e5b9u;
+    return ((float)(z >> 40) * 0x1p-24f - 0.5f) * 0.04f;
+}
+
+static void make_pattern(uint8_t *out, vl2_dtype type) {
+    for (size_t i = 0; i < PATTERN; i++) {
+        float x = made_up_value(i);
+        uint16_t half = type == VL2_F16 ? vl2_f32_to_f16(x) : vl2_f32_to_bf16(x);
+        if (type == VL2_F32)
+            memcpy(out + 4 * i, &x, 4);
+        else
+            memcpy(out + 2 * i, &half, 2);
+    }
+}
+
+/* Repeats the pattern over `elements`, from where the last matrix ended. */
+static void fill_matrix(uint8_t *out, const binder *b, size_t elements) {
+    size_t width = vl2_dtype_of(b->type)->block_bytes;
+    size_t phase = (size_t)(b->out->parameters % PATTERN);
+    while (elements > 0) {
+        size_t n = PATTERN - phase < elements ? PATTERN - phase : elements;
+        memcpy(out, b->pattern + phase * width, n * width);
+        out += n * width;
+        elements -= n;
+        phase = 0;
+    }
+}
+
+/* While the arena measures, the matrix has no data yet. */
+static vl2_status make_matrix(vl2_mat *out, binder *b, const shape *s) {
+    size_t cols = s->sizes[0] ? s->elements / s->sizes[0] : 0;
+    size_t width = vl2_dtype_of(b->type)->block_bytes;
+    uint8_t *data = vl2_arena_array(&b->owned->made_up, s->elements, width);
+    if (data) fill_matrix(data, b, s->elements);
+    *out = (vl2_mat){data, b->type, s->sizes[0], cols, cols * width};
+    return VL2_OK;
+}
+
+static vl2_status make_vector(vl2_vec *out, binder *b, kind what, const shape *s) {
+    float *values = own(b->owned, s->elements, sizeof *values, b->err);
+    if (!values) return VL2_ERR_MEMORY;
+    for (size_t i = 0; i < s->elements; i++)
+        values[i] = what == NORM ? 1.0f : made_up_value(i % PATTERN);
+    *out = (vl2_vec){.data = values, .size = s->elements};
+    return VL2_OK;
+}
+
+/* ---- binding scopes ---------------------------------------------------------------------------- */
+
+/* What a token touches: its own experts, and no embedding but its own row. */
+static bool is_activated(const binder *b, const line *l) {
+    if (l->scope == EXPERT) return b->index[1] < b->config->lang.experts_per_token;
+    return l->offset != W(embed) || l->scope != MODEL || b->config->lang.tie_embeddings;
+}
+
+static vl2_status bind_line(binder *b, const line *l, void *target) {
+    char name[NAME_SIZE];
+    shape s = shape_of(l, b->dims);
+    void *field = (char *)target + l->offset;
+    vl2_status status;
+    if (!b->checkpoint) {
+        status = l->what == MATRIX ? make_matrix(field, b, &s) : make_vector(field, b, l->what, &s);
+    } else {
+        name_of(name, l, b->index);
+        const vl2_tensor *tensor = vl2_checkpoint_find(b->checkpoint, name);
+        VL2_TRY(check_tensor(b, tensor, name, &s));
+        status = l->what == MATRIX ? bind_matrix(field, b, tensor, &s)
+                                   : bind_vector(field, b, tensor, &s);
+    }
+    b->out->parameters += s.elements;
+    if (is_activated(b, l)) b->out->activated += s.elements;
+    return status;
+}
+
+static vl2_status bind_scope(binder *b, scope which, void *target, size_t i, size_t j) {
+    b->index[0] = i;
+    b->index[1] = j;
+    for (size_t at = 0; at < sizeof table / sizeof *table; at++) {
+        const line *l = &table[at];
+        if (l->scope == which && (l->when & ~b->holds) == 0) VL2_TRY(bind_line(b, l, target));
+    }
+    return VL2_OK;
+}
+
+static vl2_status bind_projector(binder *b) {
+    const vl2_projector_config *p = &b->config->projector;
+    for (size_t i = 0; i < p->linears; i++) {
+        b->dims[Pin] = i == 0 ? p->input * p->ratio * p->ratio : p->hidden;
+        b->dims[Pout] = i + 1 == p->linears ? p->output : p->hidden;
+        /* a Sequential, whose odd numbers are the activations */
+        VL2_TRY(bind_scope(b, PROJECTOR, &b->out->projector.layers[i], 2 * i, 0));
+    }
+    return VL2_OK;
+}
+
+static vl2_status bind_blocks(binder *b) {
+    size_t n = b->config->vision.layers;
+    vl2_vision_block *blocks = own(b->owned, n, sizeof *blocks, b->err);
+    if (!blocks) return VL2_ERR_MEMORY;
+    b->out->vision.blocks = blocks;
+    for (size_t i = 0; i < n; i++) VL2_TRY(bind_scope(b, BLOCK, &blocks[i], i, 0));
+    return VL2_OK;
+}
+
+static vl2_status bind_experts(binder *b, vl2_layer *layer, size_t i) {
+    size_t n = b->config->lang.experts;
+    layer->experts = own(b->owned, n, sizeof *layer->experts, b->err);
+    if (!layer->experts) return VL2_ERR_MEMORY;
+    for (size_t j = 0; j < n; j++) VL2_TRY(bind_scope(b, EXPERT, &layer->experts[j], i, j));
+    return VL2_OK;
+}
+
+static vl2_status bind_layers(binder *b) {
+    const vl2_language_config *lang = &b->config->lang;
+    vl2_layer *layers = own(b->owned, lang->layers, sizeof *layers, b->err);
+    if (!layers) return VL2_ERR_MEMORY;
+    b->out->layers = layers;
+    for (size_t i = 0; i < lang->layers; i++) {
+        layers[i].is_moe = vl2_config_is_moe(lang, i);
+        b->holds = (b->holds & ~(MOE | DENSE)) | (layers[i].is_moe ? MOE : DENSE);
+        VL2_TRY(bind_scope(b, LAYER, &layers[i], i, 0));
+        if (layers[i].is_moe) VL2_TRY(bind_experts(b, &layers[i], i));
+    }
+    return VL2_OK;
+}
+
+static vl2_status bind_all(binder *b) {
+    VL2_TRY(bind_scope(b, MODEL, b->out, 0, 0));
+    VL2_TRY(bind_blocks(b));
+    VL2_TRY(bind_projector(b));
+    VL2_TRY(bind_layers(b));
+    if (b->config->lang.tie_embeddings) b->out->head = b->out->embed;
+    return VL2_OK;
+}
+
+static void measure(size_t dims[DIM_COUNT], const vl2_config *config) {
+    const vl2_vision_config *v = &config->vision;
+    const vl2_language_config *l = &config->lang;
+    dims[ONE] = 1;
+    dims[THREE] = 3;
+    dims[P] = v->patch;
+    dims[GG] = v->grid * v->grid;
+    dims[Dv] = v->width;
+    dims[Dv3] = 3 * v->width;
+    dims[Dv4] = 4 * v->width;
+    dims[Fv] = v->mlp_width;
+    dims[D] = l->hidden;
+    dims[V] = l->vocab;
+    dims[HDh] = l->heads * l->head_dim;
+    dims[HkDh] = l->kv_heads * l->head_dim;
+    dims[HDq] = l->heads * (l->nope_dim + l->rope_dim);
+    dims[Cq] = l->q_lora;
+    dims[C] = l->kv_lora;
+    dims[CDr] = l->kv_lora + l->rope_dim;
+    dims[HDkv] = l->heads * (l->nope_dim + l->v_dim);
+    dims[HDvh] = l->heads * l->v_dim;
+    dims[F] = l->dense_width;
+    dims[Fe] = l->expert_width;
+    dims[Fs] = l->shared_width;
+    dims[E] = l->experts;
+}
+
+static int words_that_hold(const vl2_config *config) {
+    const vl2_language_config *l = &config->lang;
+    bool linear = config->projector.type == VL2_PROJECTOR_LINEAR;
+    return (config->vision.final_norm ? FINAL_NORM : 0) |
+           (config->projector.token_pooling ? POOLING : 0) | (linear ? SINGLE : SEQUENTIAL) |
+           (l->tie_embeddings ? 0 : UNTIED) | (l->use_mla ? MLA : MHA) |
+           (l->attention_bias ? BIAS : 0) | (l->q_lora ? Q_LORA : Q_FULL) |
+           (l->shared_width ? SHARED : 0) | (l->router == VL2_ROUTER_NOAUX_TC ? NOAUX : 0);
+}
+
+/* ---- all of it --------------------------------------------------------------------------------- */
+
+/* Binds into *out, which owns what it needs; on failure *out is empty. */
+static vl2_status bind_into(vl2_weights *out, binder *b, size_t made_up_bytes) {
+    *out = (vl2_weights){0};
+    b->out = out;
+    b->owned = vl2_mem_calloc(1, sizeof *b->owned);
+    if (!b->owned) return vl2_fail_memory(b->err, "weights", sizeof *b->owned);
+    out->owned = b->owned;
+    vl2_status status = VL2_OK;
+    if (made_up_bytes)
+        status = vl2_arena_take(&b->owned->made_up, made_up_bytes, "made-up weights", b->err);
+    if (status == VL2_OK) status = bind_all(b);
+    if (status != VL2_OK) vl2_weights_free(out);
+    return status;
+}
+
+vl2_status vl2_weights_bind(vl2_weights *out, const vl2_config *config,
+                            const vl2_checkpoint *checkpoint, vl2_error *err) {
+    binder b = {
+        .config = config, .checkpoint = checkpoint, .holds = words_that_hold(config), .err = err};
+    vl2_weights weights;
+    measure(b.dims, config);
+    VL2_TRY(bind_into(&weights, &b, 0));
+    *out = weights;
+    return VL2_OK;
+}
+
+/* The same binding twice: the first only measures. */
+static vl2_status make_up(vl2_weights *out, binder *b) {
+    VL2_TRY(bind_into(out, b, 0));
+    size_t bytes = b->owned->made_up.used;
+    vl2_weights_free(out);
+    return bind_into(out, b, bytes);
+}
+
+vl2_status vl2_weights_dummy(vl2_weights *out, const vl2_config *config, vl2_dtype type,
+                             vl2_error *err) {
+    if (!vl2_dtype_of(type)->is_weight)
+        return vl2_fail(err, VL2_ERR_ARGUMENT, "made-up weights in %s, expected F32, F16 or BF16",
+                        vl2_dtype_of(type)->name);
+    binder b = {.config = config, .holds = words_that_hold(config), .type = type, .err = err};
+    vl2_weights weights;
+    measure(b.dims, config);
+    b.pattern = vl2_mem_array(PATTERN, vl2_dtype_of(type)->block_bytes);
+    if (!b.pattern) return vl2_fail_memory(err, "made-up weights", PATTERN);
+    make_pattern(b.pattern, type);
+    vl2_status status = make_up(&weights, &b);
+    vl2_mem_free(b.pattern);
+    if (status == VL2_OK) *out = weights;
+    return status;
+}
+
+void vl2_weights_free(vl2_weights *weights) {
+    if (weights->owned) own_nothing(weights->owned);
+    *weights = (vl2_weights){0};
+}
