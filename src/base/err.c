@@ -16,7 +16,7 @@ vl2_status vl2_vfail(vl2_error *err, vl2_status status, const char *fmt, va_list
     return status;
 }
 
-vl2_status vl2_fail(vl2_error *err, vl2_status status, const char *fmt, ...) {
+vl2_status(vl2_fail)(vl2_error *err, vl2_status status, const char *fmt, ...) {
     va_list args;
     va_start(args, fmt);
     vl2_vfail(err, status, fmt, args);
@@ -24,7 +24,7 @@ vl2_status vl2_fail(vl2_error *err, vl2_status status, const char *fmt, ...) {
     return status;
 }
 
-vl2_status vl2_fail_memory(vl2_error *err, const char *what, size_t bytes) {
+vl2_status(vl2_fail_memory)(vl2_error *err, const char *what, size_t bytes) {
     return vl2_fail(err, VL2_ERR_MEMORY, "out of memory: %s needs %zu bytes", what, bytes);
 }
 

@@ -17,6 +17,15 @@ vl2_status vl2_vfail(vl2_error *err, vl2_status status, const char *fmt, va_list
 /* Out of memory for `what` ("the KV pool"), `bytes` of it. */
 vl2_status vl2_fail_memory(vl2_error *err, const char *what, size_t bytes);
 
+/* Compilers then see which status comes back, and that an output is not used after a failure. */
+static inline vl2_status vl2_fail_as(vl2_status recorded, vl2_status status) {
+    (void)recorded;
+    return status;
+}
+#define vl2_fail(err, status, ...) vl2_fail_as((vl2_fail)(err, status, __VA_ARGS__), status)
+#define vl2_fail_memory(err, what, bytes)                                                          \
+    vl2_fail_as((vl2_fail_memory)(err, what, bytes), VL2_ERR_MEMORY)
+
 /* Passes a failure on: VL2_TRY(vl2_thing(...)); */
 #define VL2_TRY(call)                                                                              \
     do {                                                                                           \
