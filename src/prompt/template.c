@@ -56,8 +56,8 @@ static vl2_status check_offsets(const builder *b, const vl2_message *message) {
             memcmp(message->text + at, b->tag, b->tag_size) != 0) {
             return vl2_fail(
                 b->err, VL2_ERR_ARGUMENT,
-                "message %zu: image_at[%zu] is %zu, where its text has no %s of its own",
-                b->message, i, at, b->tag);
+                "message %zu: image_at[%zu] is %zu, where its text has no %.*s of its own",
+                b->message, i, at, (int)b->tag_size, b->tag);
         }
         done = at + b->tag_size;
     }
@@ -110,9 +110,10 @@ static vl2_status add_picture(builder *b, size_t n_tags) {
     const vl2_picture *picture = next_picture(b);
     if (!picture) {
         return vl2_fail(b->err, VL2_ERR_ARGUMENT,
-                        "message %zu: %s tags in its text: %zu, pictures with it: %zu; they must "
+                        "message %zu: %.*s tags in its text: %zu, pictures with it: %zu; they must "
                         "match",
-                        b->message, b->tag, n_tags, b->messages[b->message].n_pictures);
+                        b->message, (int)b->tag_size, b->tag, n_tags,
+                        b->messages[b->message].n_pictures);
     }
     vl2_template_span *span = &b->out->spans[b->out->n_spans];
     *span = (vl2_template_span){
@@ -137,9 +138,9 @@ static vl2_status check_surplus(builder *b) {
         for (; span < b->out->n_spans && b->out->spans[span].message == i; span++) n_tags++;
         if (n_tags == b->messages[i].n_pictures) continue;
         return vl2_fail(b->err, VL2_ERR_ARGUMENT,
-                        "message %zu: %s tags in its text: %zu, pictures with it: %zu; they must "
+                        "message %zu: %.*s tags in its text: %zu, pictures with it: %zu; they must "
                         "match",
-                        i, b->tag, n_tags, b->messages[i].n_pictures);
+                        i, (int)b->tag_size, b->tag, n_tags, b->messages[i].n_pictures);
     }
     return VL2_OK;
 }
@@ -192,8 +193,8 @@ static vl2_status add_user(builder *b, const char *text, size_t size) {
 static vl2_status add_assistant(builder *b, const char *text, size_t size) {
     if (!b->messages[b->message].image_at && count_tags(b, text, size) > 0) {
         return vl2_fail(b->err, VL2_ERR_ARGUMENT,
-                        "message %zu: %s in an assistant's text; only a user's may hold pictures",
-                        b->message, b->tag);
+                        "message %zu: %.*s in an assistant's text; only a user's may hold pictures",
+                        b->message, (int)b->tag_size, b->tag);
     }
     vl2_utf8_strip(&text, &size);
     VL2_TRY(add_text(b, text, size));

@@ -1,0 +1,1 @@
+vl2_fuzz(tokenizer SOURCES fuzz_tokenizer.c)

@@ -1,0 +1,5 @@
+vl2_test(test_tokenizer SOURCES test_tokenizer.c LABELS unit)
+vl2_test(test_pretokenize SOURCES test_pretokenize.c LIBS PkgConfig::PCRE2 LABELS unit)
+vl2_test(test_bpe SOURCES test_bpe.c LABELS unit)
+vl2_test(test_resolution SOURCES test_resolution.c LABELS unit)
+vl2_test(test_template SOURCES test_template.c LABELS unit)

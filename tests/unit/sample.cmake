@@ -1,0 +1,1 @@
+vl2_test(test_sampler SOURCES test_sampler.c LABELS unit)

@@ -1,0 +1,1 @@
+vl2_test(test_stream SOURCES test_stream.c LABELS unit)
