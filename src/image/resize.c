@@ -249,21 +249,32 @@ static vl2_status scale_down(uint8_t **out, const uint8_t *rgb, size_t width, si
     return status;
 }
 
+/* Pillow's choice: when much more height than width goes, height goes first. The order is part of the
+ * result, since pixels are 8 bits in between. */
+static bool is_height_first(size_t width, size_t height, size_t out_width, size_t out_height) {
+    if (height <= out_height) return false;
+    return width <= out_width || height - out_height > 2 * (width - out_width);
+}
+
 vl2_status vl2_resize_bicubic(uint8_t **out, const uint8_t *rgb, size_t width, size_t height,
                               size_t out_width, size_t out_height, vl2_pool *pool, vl2_error *err) {
     uint8_t *between = NULL;
-    if (out_width != width)
-        VL2_TRY(scale_across(&between, rgb, width, height, out_width, pool, err));
-    if (out_height == height) {
-        if (!between) {
-            VL2_TRY(take(&between, width, height, err));
-            memcpy(between, rgb, width * height * 3);
-        }
-        *out = between;
+    bool wide = out_width != width, high = out_height != height;
+    if (!wide && !high) {
+        VL2_TRY(take(out, width, height, err));
+        memcpy(*out, rgb, width * height * 3);
         return VL2_OK;
     }
+    if (!wide) return scale_down(out, rgb, width, height, out_height, pool, err);
+    if (!high) return scale_across(out, rgb, width, height, out_width, pool, err);
+    bool height_first = is_height_first(width, height, out_width, out_height);
+    if (height_first)
+        VL2_TRY(scale_down(&between, rgb, width, height, out_height, pool, err));
+    else
+        VL2_TRY(scale_across(&between, rgb, width, height, out_width, pool, err));
     vl2_status status =
-        scale_down(out, between ? between : rgb, out_width, height, out_height, pool, err);
+        height_first ? scale_across(out, between, width, out_height, out_width, pool, err)
+                     : scale_down(out, between, out_width, height, out_height, pool, err);
     vl2_mem_free(between);
     return status;
 }
