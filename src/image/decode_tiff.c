@@ -14,6 +14,7 @@ typedef struct tiff_state {
     const vl2_source *source;
     vl2_error *err;
     size_t at;
+    bool past_end; /* something was to be read that the file does not have */
     TIFF *tiff;
     vl2_picture *picture;
     size_t width, height;
@@ -34,6 +35,7 @@ static tmsize_t read_bytes(thandle_t handle, void *into, tmsize_t n) {
     const size_t size = n < 0 ? 0 : (size_t)n < left ? (size_t)n : left;
     memcpy(into, s->source->bytes + (size ? s->at : 0), size);
     s->at += size;
+    s->past_end = s->past_end || n < 0 || size < (size_t)n;
     return (tmsize_t)size;
 }
 
@@ -359,6 +361,8 @@ static vl2_status run(tiff_state *s) {
     for (size_t i = 0; i < 3; i++) s->map[i] = map[i];
     VL2_TRY(vl2_picture_create(&s->picture, s->width, s->height, s->err));
     VL2_TRY(ycbcr && !by_jpeg ? read_rgba(s) : read_blocks(s));
+    /* libtiff only warns of tags that it could not read, such as the palette. */
+    if (s->past_end) return vl2_decode_truncated(s->source, "TIFF", s->err);
     uint16_t orientation = 1;
     TIFFGetFieldDefaulted(s->tiff, TIFFTAG_ORIENTATION, &orientation);
     return vl2_exif_turn(&s->picture, orientation, s->err);

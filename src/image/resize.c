@@ -272,9 +272,9 @@ vl2_status vl2_resize_bicubic(uint8_t **out, const uint8_t *rgb, size_t width, s
         VL2_TRY(scale_down(&between, rgb, width, height, out_height, pool, err));
     else
         VL2_TRY(scale_across(&between, rgb, width, height, out_width, pool, err));
-    vl2_status status =
-        height_first ? scale_across(out, between, width, out_height, out_width, pool, err)
-                     : scale_down(out, between, out_width, height, out_height, pool, err);
+    vl2_status status = height_first
+                            ? scale_across(out, between, width, out_height, out_width, pool, err)
+                            : scale_down(out, between, out_width, height, out_height, pool, err);
     vl2_mem_free(between);
     return status;
 }
