@@ -68,6 +68,16 @@ static void say_speed(const chat *c, const cli_turn *turn) {
                       c->talk.decode_ms > 0 ? tokens / c->talk.decode_ms * 1e3 : 0);
 }
 
+static void say_end(const chat *c, const cli_turn *turn) {
+    if (c->talk.dropped) {
+        cli_terminal_say("the context is full: the %zu oldest turns were dropped", c->talk.dropped);
+    }
+    if (turn->finish == VL2_FINISH_CANCELLED) cli_terminal_note("  stopped");
+    if (turn->finish == VL2_FINISH_LENGTH) {
+        cli_terminal_note("  cut off at %zu tokens (/set max-tokens)", turn->n_ids);
+    }
+}
+
 static vl2_status answer(chat *c, vl2_error *err) {
     vl2_generate_options options;
     cli_turn turn = {0};
@@ -82,13 +92,7 @@ static vl2_status answer(chat *c, vl2_error *err) {
                                       turn.text.data ? turn.text.data : "", turn.text.size, err);
     }
     if (status == VL2_OK) status = say_boxes(c, &turn, err);
-    if (c->talk.dropped) {
-        cli_terminal_say("the context is full: the %zu oldest turns were dropped", c->talk.dropped);
-    }
-    if (turn.finish == VL2_FINISH_CANCELLED) cli_terminal_note("  stopped");
-    if (turn.finish == VL2_FINISH_LENGTH) {
-        cli_terminal_note("  cut off at %zu tokens (/set max-tokens)", turn.n_ids);
-    }
+    if (!c->options->quiet) say_end(c, &turn);
     say_speed(c, &turn);
     cli_terminal_clear();
     cli_turn_free(&turn);

@@ -72,7 +72,8 @@ static void start_editing(cli_line *l) {
 static cli_line_end edited(cli_line *l, const char **text) {
     HistEvent event;
     int n = 0;
-    const char *line = el_gets(l->edit, &n);
+    /* a Ctrl-C that came before the line was waited for interrupts no read */
+    const char *line = cli_terminal_interrupted() ? NULL : el_gets(l->edit, &n);
     if (cli_terminal_interrupted()) {
         el_reset(l->edit);
         return CLI_LINE_INTERRUPTED;

@@ -174,19 +174,12 @@ static void say_loaded(const cli_options *options, const vl2_info *info, const c
             "demo checkpoint: it knows drawn scenes only, no photos (-m names another "
             "model, `vl2 pull` fetches one)");
     }
-    if (info->ctx_tokens > info->max_positions && !options->quiet) {
+    if (info->ctx_tokens > info->max_positions && !options->quiet && !options->verbose) {
         cli_terminal_say("warning: --ctx-size %zu is more than the %zu tokens that the model was "
                          "made for; answers past them may be poor",
                          info->ctx_tokens, info->max_positions);
     }
-    if (!options->verbose) return;
-    cli_terminal_note("%s: %s, %.2f billion parameters (%.2f at work for a token), %.2f GB",
-                      info->name, path, (double)info->parameters / 1e9,
-                      (double)info->activated_parameters / 1e9, (double)info->weight_bytes / 1e9);
-    cli_terminal_note("opened in %.0f ms; %d threads, CPU level %s, compute %s; context of %zu "
-                      "tokens at %zu bytes each",
-                      ms, info->threads, info->cpu_level, info->compute, info->ctx_tokens,
-                      info->kv_bytes_per_token);
+    if (options->verbose) cli_terminal_note("%s opened in %.0f ms", path, ms);
 }
 
 vl2_status cli_models_open(vl2_engine **out, const cli_options *options, size_t kv_tokens,

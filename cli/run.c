@@ -159,6 +159,7 @@ static vl2_status answer(work *w, vl2_error *err) {
         return vl2_fail(err, w->write_error.status, "%s", w->write_error.text);
     }
     if (o->json) return write_json(w, err);
+    if (!w->wrote && cli_terminal_interrupted()) return VL2_OK;
     return cli_terminal_write("\n", 1, err);
 }
 

@@ -99,9 +99,10 @@ class Terminal:
         self.seen += data
         return data
 
-    def wait_for(self, text, seconds=60):
+    def wait_for(self, text, seconds=60, after=""):
+        """Until the text is on the screen; the first one behind `after`, if that is given."""
         end = time.monotonic() + seconds
-        while text.encode() not in self.seen:
+        while text.encode() not in (self.seen.partition(after.encode())[2] if after else self.seen):
             if time.monotonic() > end:
                 raise AssertionError(f"{text!r} did not come; seen: {self.seen.decode(errors='replace')}")
             self.read()

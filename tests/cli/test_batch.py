@@ -93,7 +93,7 @@ class Batch(ProgramTest):
             ("absent", {}, '"messages" is missing'),
             ("content", {"messages": [{"role": "user", "content": 5}]}, '"content"'),
             ("assistant", {"messages": [{"role": "assistant", "content": "<image>", "images": [str(CASES / "img0.png")]}]},
-             "image"),
+             "pictures"),
             ("long", {"messages": [{"role": "user", "content": "word " * 20000}]}, "tokens"),
         ]
         source = self.questions([{"id": n, **x} for n, x, _ in bad] + [good])

@@ -16,7 +16,7 @@ class Chat(ProgramTest):
 
     def test_one_question(self):
         text = case("text")["conversation"][0]["content"].strip()
-        out, err = self.talk(text + "\n")
+        out, err = self.talk(text + "\n", "-q")
         self.assertEqual((out, err), (case("text")["greedy_text"].strip() + "\n", ""))
 
     def test_a_picture(self):
@@ -81,8 +81,9 @@ class Chat(ProgramTest):
         terminal.wait_for("> ")
         terminal.type("Hello\r")
         terminal.wait_for("new prompt tokens")
+        terminal.wait_for("> ", after="new prompt tokens")
         terminal.type("\x03")
-        terminal.wait_for("once more")
+        terminal.wait_for("> ", after="once more")
         terminal.type("\x04")
         self.assertEqual(terminal.end(), 0)
         if (self.folder / "vl2/history").exists():
@@ -100,9 +101,9 @@ class Chat(ProgramTest):
         while len(terminal.seen) < seen + 20:
             terminal.read()
         terminal.type("\x03")
-        terminal.wait_for("stopped")
+        terminal.wait_for("> ", after="stopped")
         terminal.type("\x03")
-        terminal.wait_for("once more")
+        terminal.wait_for("> ", after="once more")
         terminal.type("\x03")
         self.assertEqual(terminal.end(), 130)
 

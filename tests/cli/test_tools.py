@@ -1,0 +1,149 @@
+"""vl2 inspect, tokenize, detokenize, trace, bench."""
+import csv
+import io
+import json
+import struct
+import unittest
+
+from program import CASES, GOLDEN, MINI, ProgramTest, case, vl2
+
+
+def safetensors(path):
+    data = path.read_bytes()
+    (size,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + size])
+    header.pop("__metadata__", None)
+    return {name: (t["dtype"], t["shape"], data[8 + size + t["data_offsets"][0] : 8 + size + t["data_offsets"][1]])
+            for name, t in header.items()}
+
+
+class Inspect(ProgramTest):
+    def test_words(self):
+        said = self.good("inspect", MINI)
+        for text in ("mini-tiny", "licence", "million", "8 a layer, 3 of them for each token", "Memory it takes",
+                     "BF16" if "BF16" in said else "F32"):
+            self.assertIn(text, said)
+
+    def test_json_and_tensors(self):
+        out = json.loads(self.good("inspect", MINI, "--json", "--tensors"))
+        self.assertEqual((out["layers"], out["experts"], out["vocab_size"]), (4, 8, 576))
+        self.assertEqual(out["memory"]["total"], sum(v for k, v in out["memory"].items() if k != "total"))
+        names = {t["name"]: t for t in out["tensors"]}
+        self.assertEqual(names["language.lm_head.weight"]["shape"], [576, 64])
+        listed = self.good("inspect", MINI, "--tensors").split("\nTensors\n")[1].strip().split("\n")
+        self.assertEqual(len(listed), len(names))
+
+    def test_every_fixture(self):
+        for folder in sorted(GOLDEN.glob("mini-*")):
+            self.assertIn(folder.name, self.good("inspect", folder))
+
+    def test_nothing_there(self):
+        self.bad(1, "inspect", "/nonexistent", contains="/nonexistent")
+        self.bad(1, "inspect", "no-such-model", contains=["no-such-model", "vl2 pull"],
+                 XDG_DATA_HOME=str(self.folder))
+        self.bad(1, "inspect", self.folder, contains="config.json")
+
+
+class Tokenize(ProgramTest):
+    def test_there_and_back(self):
+        for text in ("Hello, world", "图片里有什么?", "<|ref|>a<|/ref|> <image>\n", " a  b\t\n", ""):
+            ids = self.good("tokenize", "-m", MINI, stdin=text)
+            self.assertEqual(self.good("detokenize", "-m", MINI, stdin=ids), text + "\n")
+            self.assertEqual(self.good("detokenize", "-m", MINI, "--", *ids.split()) if ids.strip() else text + "\n",
+                             text + "\n")
+            if text:
+                self.assertEqual(self.good("tokenize", "-m", MINI, "--", text), ids)
+
+    def test_special_tokens(self):
+        ids = case("text")["special_ids"]
+        self.assertEqual(self.good("tokenize", "-m", MINI, "<|ref|><image>").split(),
+                         [str(ids["<|ref|>"]), str(ids["<image>"])])
+
+    def test_tokenizer_alone(self):
+        alone = self.folder / "tokenizer.json"
+        alone.write_bytes((MINI / "tokenizer.json").read_bytes())
+        expected = self.good("tokenize", "-m", MINI, "Hello, world")
+        self.assertEqual(self.good("tokenize", "-m", alone, "Hello, world"), expected)
+        self.assertEqual(self.good("tokenize", "-m", self.folder, "Hello, world"), expected)
+
+    def test_lines(self):
+        texts = ["Hello", "a\nb", "", "\u4e2d\u6587 \U0001f600", 'quote " and \\', "nul \u0000 inside"]
+        ids = self.good("tokenize", "-m", MINI, "--jsonl", stdin="".join(json.dumps(t) + "\n" for t in texts))
+        rows = [json.loads(line) for line in ids.splitlines()]
+        self.assertEqual(len(rows), len(texts))
+        for text, row in zip(texts[:4], rows):
+            if "\n" not in text:
+                self.assertEqual(self.good("tokenize", "-m", MINI, "--", text).split(), [str(i) for i in row])
+        back = self.good("detokenize", "-m", MINI, "--jsonl", stdin=ids)
+        self.assertEqual([json.loads(line) for line in back.splitlines()], texts)
+
+    def test_wrong_input(self):
+        self.bad(1, "tokenize", "-m", MINI, "--jsonl", stdin='"good"\n5\n', contains="line 2")
+        self.bad(1, "tokenize", "-m", MINI, "--jsonl", stdin='"good"\n{broken\n', contains="line 2")
+        self.bad(2, "tokenize", "-m", MINI, stdin=b"bad \xff byte", contains="UTF-8")
+        self.bad(1, "detokenize", "-m", MINI, "12", "x3", contains='"x3" is no id')
+        self.bad(1, "detokenize", "-m", MINI, stdin="99999999999999999999", contains="is no id")
+        self.bad(1, "detokenize", "-m", MINI, "--jsonl", stdin='[1, "2"]\n', contains="element 1")
+        self.usage("tokenize", "-m", MINI, "--jsonl", "text", contains="--jsonl")
+        broken = self.write("tokenizer.json", '{"model": {"type": "BPE", "vocab": {"a": 0}}}')
+        self.bad(1, "tokenize", "-m", broken, "a", contains="tokenizer.json")
+
+
+class Trace(ProgramTest):
+    def test_trace_has_the_reference_s_tensors(self):
+        for name in ("text", "one_image"):
+            to = self.folder / f"{name}.safetensors"
+            self.good("trace", "-m", MINI, "--compute", "f32", "--conversation", CASES / f"{name}.json", "-o", to,
+                      "--greedy", "24")
+            ours, reference = safetensors(to), safetensors(CASES / f"{name}.safetensors")
+            self.assertEqual(set(ours), set(reference))
+            for key in ("input_ids", "images_seq_mask", "spatial_crop", "tiles", "greedy_ids"):
+                if key in reference and not (key == "tiles" and name == "text"):
+                    self.assertEqual(ours[key], reference[key], key)
+            for key, (kind, shape, data) in reference.items():
+                if kind == "F32":
+                    self.assertEqual(ours[key][:2], (kind, shape), key)
+                    a, b = (struct.unpack(f"<{len(x) // 4}f", x) for x in (ours[key][2], data))
+                    rms = (sum(x * x for x in b) / max(1, len(b))) ** 0.5
+                    self.assertLess(max(map(lambda x, y: abs(x - y), a, b), default=0), 1e-4 * rms, key)
+
+    def test_all_positions(self):
+        to = self.folder / "t.safetensors"
+        self.good("trace", "-m", MINI, "--conversation", CASES / "text.json", "-o", to, "--positions", "all",
+                  "--greedy", "1")
+        tensors = safetensors(to)
+        self.assertEqual(tensors["logits"][1], [case("text")["tokens"], 576])
+
+    def test_a_disk_that_cannot_be_written(self):
+        self.bad(1, "trace", "-m", MINI, "--conversation", CASES / "text.json", "-o", "/nonexistent/t.safetensors",
+                 contains="/nonexistent")
+
+
+class Bench(ProgramTest):
+    WORDS = ("bench", "-m", MINI, "--repeat", "1", "--prompt-tokens", "64", "--decode-tokens", "2")
+
+    def test_table_json_csv(self):
+        stages = ["load", "image", "vision", "projector", "prefill", "decode", "decode"]
+        table = self.good(*self.WORDS)
+        self.assertEqual([line.split()[0] for line in table.strip().split("\n")[4:]], stages)
+        out = json.loads(self.good(*self.WORDS, "--json", "--prompt-tokens", "16"))
+        self.assertEqual([r["stage"] for r in out["stages"]], stages[:5] + ["prefill"] + stages[5:])
+        self.assertTrue(all(r["ms"] > 0 for r in out["stages"]))
+        self.assertGreater(out["peaks"]["read_gb_s"], 0)
+        rows = list(csv.DictReader(io.StringIO(self.good(*self.WORDS, "--csv"))))
+        self.assertEqual([r["stage"] for r in rows], stages)
+
+    def test_made_up_weights_in_a_config_s_shapes(self):
+        out = json.loads(self.good("bench", "--dummy", MINI / "config.json", *self.WORDS[3:], "--json"))
+        self.assertEqual(out["stages"][0]["stage"], "load")
+        self.bad(1, "bench", "--dummy", "huge", contains="huge")
+
+    def test_wrong_lengths(self):
+        for length in ("0", "x", "-5", "99999999999"):
+            done = vl2("bench", "-m", MINI, "--prompt-tokens", length)
+            self.assertEqual(done.returncode, 2, length)
+            self.assertIn(b"--prompt-tokens takes", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
