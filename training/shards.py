@@ -1,0 +1,126 @@
+"""Draws pictures ahead of training: views, what lies under each patch, and what the scene holds.
+
+    python -m training.shards --out DIR --first 0 --count 100 --kind items
+A shard is an .npz of 512 pictures, the same for the same arguments; pictures of one shard follow by seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from . import preprocess
+from .scenes import render, world
+from .scenes.shapes import COLOR_NAMES, SHAPE_NAMES
+from .settings import CANDIDATES, GRID, MEAN, PATCH, SIDE
+
+PER_SHARD = 512
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def facts(scene: world.Scene) -> dict:
+    """What questions need to know of a scene."""
+    if scene.text:
+        return {"size": [scene.width, scene.height], "text": scene.text.text, "number": scene.text.number}
+    return {"size": [scene.width, scene.height],
+            "items": [[i.color, i.shape, scene.box999(i)] for i in scene.items]}
+
+
+def _thing_table(scene: world.Scene) -> tuple[np.ndarray, np.ndarray]:
+    """Per thing [n,4] u8 (colour, shape, letter, place in the word; each 1.., 0 is none) and its box."""
+    outlines = render.things(scene)
+    table = np.zeros((len(outlines) + 1, 4), np.uint8)
+    boxes = np.zeros((len(outlines) + 1, 4), np.float32)
+    for i, points in enumerate(outlines):
+        if scene.text:
+            table[i + 1, 2:] = 1 + LETTERS.index(scene.text.text[i].lower()), 1 + i
+        else:
+            item = scene.items[i]
+            table[i + 1, :2] = 1 + COLOR_NAMES.index(item.color), 1 + SHAPE_NAMES.index(item.shape)
+        boxes[i + 1] = *points.min(0), *points.max(0)
+    return table, boxes
+
+
+def _owners(scene: world.Scene, target: tuple[int, int], things: int) -> tuple[np.ndarray, tuple]:
+    """Per patch of each view the thing that covers most of it ([views,G*G] u8), and the map onto the views."""
+    w, _, dx, dy = preprocess.contain((scene.width, scene.height), target)
+    scale = w / scene.width
+    owner = render.owner_map(scene, *target, scale, dx, dy)
+    cells = owner.reshape(target[1] // PATCH, PATCH, target[0] // PATCH, PATCH).swapaxes(1, 2)
+    cells = cells.reshape(target[1] // PATCH, target[0] // PATCH, -1)
+    share = np.stack([(cells == k).sum(-1) for k in range(1, things)] or [np.zeros(cells.shape[:2], int)], -1)
+    best = np.where(share.max(-1) > PATCH * PATCH * 0.2, share.argmax(-1) + 1, 0).astype(np.uint8)
+    down, across = target[1] // SIDE, target[0] // SIDE
+    grid = best.reshape(down, GRID, across, GRID).swapaxes(1, 2).reshape(-1, GRID * GRID)
+    return grid, (scale, dx, dy)
+
+
+def _sides(owner: np.ndarray, boxes: np.ndarray, fit: tuple, across: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distances of the patch centre to the box's sides, over S ([views,G*G,4]), and which patch holds its centre."""
+    scale, dx, dy = fit
+    placed = boxes * scale + np.array([dx, dy, dx, dy], np.float32)
+    view = np.arange(len(owner))
+    corner = np.stack([view % across, view // across], -1) * SIDE
+    at = (np.arange(GRID) + 0.5) * PATCH
+    centre = np.stack(np.meshgrid(at, at), -1).reshape(-1, 2)[None] + corner[:, None]
+    box = placed[owner]
+    sides = (box - np.concatenate([centre, centre], -1)) / SIDE
+    middle = (box[..., :2] + box[..., 2:]) / 2
+    holds = (np.abs(middle - centre) <= PATCH / 2).all(-1) & (owner > 0)
+    return sides.clip(-1.5, 1.5).astype(np.float16), holds.astype(np.uint8)
+
+
+def picture(seed: int, split: str, kind: str, **how) -> dict:
+    """One training picture with its labels; a 1x1 picture has one view, which counts as both."""
+    scene = world.sample(seed, split, kind, **how)
+    seen = preprocess.views(render.draw(scene, seed), CANDIDATES, MEAN)
+    table, boxes = _thing_table(scene)
+    whole = (seen.across * SIDE, seen.down * SIDE)
+    parts = [((SIDE, SIDE), 1)] + ([(whole, seen.across)] if len(seen.tiles) > 2 else [])
+    owners, sides, holds = [], [], []
+    for target, across in parts:
+        owner, fit = _owners(scene, target, len(table))
+        side, hold = _sides(owner, boxes, fit, across)
+        owners.append(owner), sides.append(side), holds.append(hold)
+    owner = np.concatenate(owners)
+    place = boxes / np.array([scene.width, scene.height] * 2, np.float32)
+    return {"tiles": seen.tiles[: len(owner)], "labels": table[owner], "sides": np.concatenate(sides),
+            "holds": np.concatenate(holds), "place": place[owner].astype(np.float16),
+            "grid": (seen.across, seen.down), "facts": facts(scene)}
+
+
+def write_shard(path: Path, first_seed: int, split: str, kind: str, **how) -> None:
+    made = [picture(first_seed + i, split, kind, **how) for i in range(PER_SHARD)]
+    arrays = {k: np.concatenate([m[k] for m in made]) for k in ("tiles", "labels", "sides", "holds", "place")}
+    arrays["views"] = np.array([len(m["tiles"]) for m in made], np.int32)
+    arrays["grid"] = np.array([m["grid"] for m in made], np.int32)
+    arrays["facts"] = np.frombuffer(json.dumps([m["facts"] for m in made]).encode(), np.uint8)
+    part = path.with_suffix(".part")
+    with open(part, "wb") as out:
+        np.savez(out, **arrays)
+    os.replace(part, path)
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--first", type=int, default=0, help="number of the first shard")
+    p.add_argument("--count", type=int, default=10)
+    p.add_argument("--step", type=int, default=1, help="stride, for several workers")
+    p.add_argument("--split", default="train", choices=["train", "held-out"])
+    p.add_argument("--kind", default="mix", choices=["mix", "items", "text"])
+    a = p.parse_args()
+    a.out.mkdir(parents=True, exist_ok=True)
+    for k in range(a.first, a.first + a.count * a.step, a.step):
+        kind = a.kind if a.kind != "mix" else ("text" if k % 10 in (1, 4, 8) else "items")
+        path = a.out / f"{a.split}-{kind}-{k:05d}.npz"
+        if not path.exists():
+            write_shard(path, k * PER_SHARD, a.split, kind)
+
+
+if __name__ == "__main__":
+    main()
