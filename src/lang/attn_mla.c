@@ -31,6 +31,7 @@ void vl2_attn_mla_carve(vl2_arena *arena, vl2_attn_mla_scratch *out,
 bool vl2_attn_mla_expands(const vl2_language_config *lang, size_t n_rows, size_t past) {
     const double n = (double)n_rows, p = (double)past, pairs = n * p + n * n / 2.0;
     const double c = (double)lang->kv_lora, both = (double)(lang->nope_dim + lang->v_dim);
+    if (lang->kv_lora + lang->rope_dim > VL2_HEAD_DIM_MAX) return true; /* no key is that long */
     return pairs * both + p * c * both < pairs * 2.0 * c;
 }
 

@@ -300,7 +300,7 @@ vl2_status vl2_decoder_step(vl2_decoder *decoder, const vl2_decoder_seq *seqs, s
                             vl2_error *err) {
     const vl2_decoder *d = decoder;
     const vl2_language_config *lang = d->lang;
-    size_t n_rows;
+    size_t n_rows = 0;
     VL2_TRY(check_step(d, seqs, n_seqs, &n_rows, err));
     vl2_attn_rows rows = lay_out(d, seqs, n_seqs, n_rows);
     for (size_t i = 0; i < lang->layers; i++) {

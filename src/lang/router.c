@@ -9,7 +9,7 @@ void vl2_router_carve(vl2_arena *arena, vl2_router_scratch *out, const vl2_langu
     out->scores = vl2_arena_array(arena, max_rows, experts * sizeof(float));
     out->choice = vl2_arena_array(arena, experts, sizeof(float));
     out->groups = vl2_arena_array(arena, groups, sizeof(float));
-    out->taken = vl2_arena_array(arena, experts > groups ? experts : groups, sizeof(bool));
+    out->order = vl2_arena_array(arena, experts > groups ? experts : groups, sizeof *out->order);
 }
 
 static void softmax(float *x, size_t n) {
@@ -23,16 +23,72 @@ static void sigmoid(float *x, size_t n) {
     for (size_t i = 0; i < n; i++) x[i] = 1.0f / (1.0f + expf(-x[i]));
 }
 
-/* The greatest value that is not taken yet, of equals the first; in range whatever the values are,
- * as not every one is taken. */
-static size_t take_best(const float *values, bool *taken, size_t n) {
-    size_t best = n;
-    for (size_t i = 0; i < n; i++) {
-        if (!taken[i] && (best == n || values[i] > values[best])) best = i;
-    }
-    taken[best] = true;
-    return best;
+/* ---- the best k ------------------------------------------------------------------------------ */
+
+/* NaN counts as the greatest, so that this is an order whatever the values are. */
+static bool better(const float *values, uint32_t a, uint32_t b) {
+    return (isnan(values[a]) && !isnan(values[b])) || values[a] > values[b];
 }
+
+static void swap(uint32_t *a, uint32_t *b) {
+    const uint32_t t = *a;
+    *a = *b;
+    *b = t;
+}
+
+/* Puts the middle one of the second, the central and the last element in front. */
+static void median_to_front(uint32_t *order, size_t n, const float *values) {
+    uint32_t *a = order + 1, *b = order + n / 2, *c = order + n - 1;
+    if (!better(values, *a, *b)) {
+        uint32_t *t = a;
+        a = b;
+        b = t;
+    } /* b is not better than a */
+    uint32_t *middle = better(values, *b, *c) ? b : better(values, *a, *c) ? c : a;
+    swap(order, middle);
+}
+
+/* Cuts order[1 … n) at the pivot order[0]; returns where the part of those not better begins. The
+ * median of three has one on either side, so neither walk leaves the array. */
+static size_t partition(uint32_t *order, size_t n, const float *values) {
+    size_t first = 1, last = n;
+    for (;;) {
+        while (better(values, order[first], order[0])) first++;
+        do {
+            last--;
+        } while (better(values, order[0], order[last]));
+        if (first >= last) return first;
+        swap(&order[first++], &order[last]);
+    }
+}
+
+static void insertion_sort(uint32_t *order, size_t n, const float *values) {
+    for (size_t i = 1; i < n; i++) {
+        for (size_t j = i; j > 0 && better(values, order[j], order[j - 1]); j--) {
+            swap(&order[j], &order[j - 1]);
+        }
+    }
+}
+
+/* order [n] = the indices of values, the k best in front. Which of equal values come in front is not
+ * a free choice: masked scores are all 0, and the recorded results hold the ones that quickselect
+ * (a median of three, Hoare's partition) leaves there. */
+static void select_best(uint32_t *order, const float *values, size_t n, size_t k) {
+    for (size_t i = 0; i < n; i++) order[i] = (uint32_t)i;
+    size_t first = 0, last = n;
+    while (last - first > 3) {
+        median_to_front(order + first, last - first, values);
+        const size_t cut = first + partition(order + first, last - first, values);
+        if (cut < k) {
+            first = cut;
+        } else {
+            last = cut;
+        }
+    }
+    insertion_sort(order + first, last - first, values);
+}
+
+/* ---- scores and weights ---------------------------------------------------------------------- */
 
 /* A group's value: its greatest choice value, for noaux_tc the sum of its two greatest. */
 static float group_value(const float *choice, size_t n, bool two) {
@@ -59,11 +115,9 @@ static void mask_groups(float *choice, const vl2_language_config *lang,
     for (size_t g = 0; g < lang->groups; g++) {
         s->groups[g] = group_value(choice + g * size, size, lang->router == VL2_ROUTER_NOAUX_TC);
     }
-    memset(s->taken, 0, lang->groups * sizeof *s->taken);
-    for (size_t i = 0; i < lang->top_groups; i++) take_best(s->groups, s->taken, lang->groups);
-    for (size_t g = 0; g < lang->groups; g++) {
-        if (s->taken[g]) continue;
-        for (size_t i = 0; i < size; i++) choice[g * size + i] = 0.0f;
+    select_best(s->order, s->groups, lang->groups, lang->top_groups);
+    for (size_t i = lang->top_groups; i < lang->groups; i++) {
+        memset(choice + s->order[i] * size, 0, size * sizeof *choice);
     }
 }
 
@@ -95,10 +149,10 @@ bool vl2_router_choose(uint32_t *experts, float *weights, float *logits, const f
         numbers = numbers && !isnan(choice[i]);
     }
     if (lang->router != VL2_ROUTER_GREEDY) mask_groups(choice, lang, scratch);
-    memset(scratch->taken, 0, n * sizeof *scratch->taken);
+    select_best(scratch->order, choice, n, lang->experts_per_token);
     for (size_t i = 0; i < lang->experts_per_token; i++) {
-        const size_t e = take_best(choice, scratch->taken, n);
-        experts[i] = (uint32_t)e;
+        const uint32_t e = scratch->order[i];
+        experts[i] = e;
         weights[i] = unbiased ? logits[e] : choice[e];
     }
     scale_weights(weights, lang);

@@ -2,7 +2,7 @@
  *
  *   normed [m,D] -> logits [m,E], never rounded -> scores -> k experts and weights a row
  *
- * All in float32. Of equal values the lowest index is taken. */
+ * All in float32. */
 #ifndef VL2_LANG_ROUTER_H
 #define VL2_LANG_ROUTER_H
 
@@ -14,7 +14,7 @@ typedef struct vl2_router_scratch { /* for up to max_rows rows */
     float *scores;                  /* [max_rows, E] */
     float *choice;                  /* [E]: what the choice is made by */
     float *groups;                  /* [groups]: their values */
-    bool *taken;                    /* [max(E, groups)] */
+    uint32_t *order;                /* [max(E, groups)] */
 } vl2_router_scratch;
 
 void vl2_router_carve(vl2_arena *arena, vl2_router_scratch *out, const vl2_language_config *lang,
