@@ -1,6 +1,7 @@
 #include "prompt/bpe.h"
 
 #include "base/mem.h"
+#include "base/utf8.h"
 
 #include <string.h>
 
@@ -58,7 +59,7 @@ static vl2_status name_id(int32_t *id, const vl2_bpe *bpe, const vl2_vocab *voca
                           size_t size, const char *what, vl2_error *err) {
     *id = vl2_vocab_find(vocab, name, size);
     if (*id >= 0 && vocab->tokens[*id].in_model) return VL2_OK;
-    int shown = size < 60 ? (int)size : 60;
+    int shown = (int)vl2_utf8_whole(name, size < 60 ? size : 60);
     return vl2_fail(err, VL2_ERR_FORMAT,
                     "%s: merge %zu needs the token \"%.*s\", which model.vocab does not have", what,
                     bpe->n_rules, shown, name);

@@ -80,6 +80,11 @@ static size_t plain_run(const vl2_scan *scan) {
     return at - scan->at;
 }
 
+static bool unfold(vl2_scan *scan, const char *text, size_t size) {
+    scan->status = vl2_buf_add(&scan->scratch, text, size, scan->err);
+    return scan->status == VL2_OK;
+}
+
 bool vl2_scan_string(vl2_scan *scan, const char **out, size_t *size) {
     if (!vl2_scan_take(scan, '"')) return false;
     vl2_buf_clear(&scan->scratch);
@@ -94,11 +99,10 @@ bool vl2_scan_string(vl2_scan *scan, const char **out, size_t *size) {
             *size = n;
             return true;
         }
-        if (vl2_buf_add(&scan->scratch, run, n, scan->err) != VL2_OK) return false;
+        if (!unfold(scan, run, n)) return false;
         if (end == '"') break;
         char letter[4];
-        if (end != '\\' || !escape(scan, letter, &n)) return false;
-        if (vl2_buf_add(&scan->scratch, letter, n, scan->err) != VL2_OK) return false;
+        if (end != '\\' || !escape(scan, letter, &n) || !unfold(scan, letter, n)) return false;
         folded = true;
     }
     *out = scan->scratch.data;

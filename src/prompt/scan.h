@@ -12,7 +12,8 @@ typedef struct vl2_scan {
     const char *text;
     size_t size, at;
     vl2_buf scratch; /* strings with escapes are unfolded here */
-    vl2_error *err;  /* out of memory is recorded here */
+    vl2_error *err;
+    vl2_status status; /* not VL2_OK: it was no syntax error, but memory */
 } vl2_scan;
 
 /* The next character that is no white space (not consumed); 0 at the end. */

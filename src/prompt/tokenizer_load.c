@@ -51,8 +51,9 @@ static bool find_lists(loader *l, vl2_scan *scan) {
     return true;
 }
 
-static void find_model(loader *l) {
-    vl2_scan scan = {l->texts->tokenizer, l->texts->tokenizer_size, 0, {0}, l->err};
+/* What the scan does not understand, base/json will name. */
+static vl2_status find_model(loader *l) {
+    vl2_scan scan = {.text = l->texts->tokenizer, .size = l->texts->tokenizer_size, .err = l->err};
     bool first = true, more, found = false;
     if (vl2_scan_take(&scan, '{')) {
         while (!found && vl2_scan_next(&scan, '}', &first, &more) && more) {
@@ -65,16 +66,18 @@ static void find_model(loader *l) {
         }
     }
     vl2_buf_free(&scan.scratch);
+    return scan.status;
 }
 
-static vl2_status bad_list(loader *l, const char *expected) {
+static vl2_status bad_list(loader *l, const vl2_scan *scan, const char *expected) {
+    if (scan->status != VL2_OK) return scan->status;
     return vl2_fail(l->err, VL2_ERR_FORMAT, "%s is not %s", l->what.data, expected);
 }
 
 static vl2_status read_vocab(loader *l, vl2_scan *scan) {
     bool first = true, more;
     VL2_TRY(set_what(l, "model.vocab"));
-    if (!vl2_scan_take(scan, '{')) return bad_list(l, "an object");
+    if (!vl2_scan_take(scan, '{')) return bad_list(l, scan, "an object");
     for (;;) {
         const char *name;
         size_t size;
@@ -89,7 +92,7 @@ static vl2_status read_vocab(loader *l, vl2_scan *scan) {
         vocab->tokens[id].in_model = true;
         vocab->n_model++;
     }
-    return bad_list(l, "an object of names and whole-number ids");
+    return bad_list(l, scan, "an object of names and whole-number ids");
 }
 
 /* One merge: "a b", or ["a", "b"]. */
@@ -98,23 +101,23 @@ static vl2_status read_merge(loader *l, vl2_scan *scan, vl2_buf *left) {
     size_t size, right_size;
     bool is_pair = vl2_scan_take(scan, '[');
     const char *expected = "an array of \"a b\" or [\"a\", \"b\"]";
-    if (!vl2_scan_string(scan, &text, &size)) return bad_list(l, expected);
+    if (!vl2_scan_string(scan, &text, &size)) return bad_list(l, scan, expected);
     if (is_pair) {
         vl2_buf_clear(left);
         VL2_TRY(vl2_buf_add(left, text, size, l->err));
         if (!vl2_scan_take(scan, ',') || !vl2_scan_string(scan, &right, &right_size) ||
             !vl2_scan_take(scan, ']')) {
-            return bad_list(l, expected);
+            return bad_list(l, scan, expected);
         }
         text = left->data;
         size = left->size;
     } else {
         const char *space = memchr(text, ' ', size);
-        if (!space) return bad_list(l, expected);
+        if (!space) return bad_list(l, scan, expected);
         right = space + 1;
         right_size = size - (size_t)(right - text);
         size = (size_t)(space - text);
-        if (memchr(right, ' ', right_size)) return bad_list(l, expected);
+        if (memchr(right, ' ', right_size)) return bad_list(l, scan, expected);
     }
     return vl2_bpe_add(&l->tokenizer->bpe, &l->tokenizer->vocab, text, size, right, right_size,
                        l->what.data, l->err);
@@ -124,9 +127,9 @@ static vl2_status read_merges(loader *l, vl2_scan *scan) {
     bool first = true, more = true;
     vl2_buf left = {0};
     vl2_status status = set_what(l, "model.merges");
-    if (status == VL2_OK && !vl2_scan_take(scan, '[')) status = bad_list(l, "an array");
+    if (status == VL2_OK && !vl2_scan_take(scan, '[')) status = bad_list(l, scan, "an array");
     while (status == VL2_OK) {
-        if (!vl2_scan_next(scan, ']', &first, &more)) status = bad_list(l, "an array");
+        if (!vl2_scan_next(scan, ']', &first, &more)) status = bad_list(l, scan, "an array");
         if (status != VL2_OK || !more) break;
         status = read_merge(l, scan, &left);
     }
@@ -140,7 +143,8 @@ static vl2_status read_lists(loader *l) {
         return vl2_fail(l->err, VL2_ERR_FORMAT, "%s: model has no %s", texts->name,
                         l->vocab_at == 0 ? "\"vocab\" object" : "\"merges\" array");
     }
-    vl2_scan scan = {texts->tokenizer, l->vocab_end, l->vocab_at, {0}, l->err};
+    vl2_scan scan = {
+        .text = texts->tokenizer, .size = l->vocab_end, .at = l->vocab_at, .err = l->err};
     vl2_status status = read_vocab(l, &scan);
     scan.at = l->merges_at;
     scan.size = l->merges_end;
@@ -285,7 +289,7 @@ static vl2_status read_tokenizer(loader *l) {
         return vl2_fail(l->err, VL2_ERR_FORMAT, "%s: byte %zu is not UTF-8", texts->name, valid);
     }
     vl2_json_doc *rest = NULL;
-    find_model(l);
+    VL2_TRY(find_model(l));
     VL2_TRY(parse_rest(l, &rest));
     const vl2_json *root = vl2_json_root(rest);
     vl2_status status = check_rest(l, root);

@@ -127,7 +127,7 @@ static vl2_status store(vl2_vocab *vocab, vl2_vocab_token *token, const char *na
 
 vl2_status vl2_vocab_add(vl2_vocab *vocab, int64_t id, const char *name, size_t size,
                          const char *what, vl2_error *err) {
-    int shown = size < 60 ? (int)size : 60;
+    int shown = (int)vl2_utf8_whole(name, size < 60 ? size : 60);
     if (id < 0 || id >= VL2_VOCAB_MAX_IDS) {
         return vl2_fail(err, VL2_ERR_FORMAT, "%s: token \"%.*s\" has id %lld, not 0 … %d", what,
                         shown, name, (long long)id, VL2_VOCAB_MAX_IDS - 1);
@@ -145,10 +145,10 @@ vl2_status vl2_vocab_add(vl2_vocab *vocab, int64_t id, const char *name, size_t 
     }
     if ((size_t)id < vocab->n_ids && vocab->tokens[id].name_size > 0) {
         const vl2_vocab_token *other = &vocab->tokens[id];
-        int other_shown = other->name_size < 60 ? (int)other->name_size : 60;
+        const char *taken = vocab->text.data + other->name;
+        int other_shown = (int)vl2_utf8_whole(taken, other->name_size < 60 ? other->name_size : 60);
         return vl2_fail(err, VL2_ERR_FORMAT, "%s: id %lld belongs to both \"%.*s\" and \"%.*s\"",
-                        what, (long long)id, other_shown, vocab->text.data + other->name, shown,
-                        name);
+                        what, (long long)id, other_shown, taken, shown, name);
     }
     VL2_TRY(grow_tokens(vocab, (size_t)id, err));
     VL2_TRY(store(vocab, &vocab->tokens[id], name, size, err));
