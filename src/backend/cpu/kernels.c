@@ -1,35 +1,49 @@
 #include "backend/cpu/kernels.h"
 
 #include "backend/cpu/features.h"
+#if defined(__x86_64__)
+#include "backend/cpu/x86/x86.h"
+#elif defined(__aarch64__)
+#include "backend/cpu/arm/arm.h"
+#endif
 
 #include <string.h>
 
 /* One rung of the ladder. */
 typedef struct level {
     const char *name;
-    void (*fill[3])(vl2_kernels *out);
+    bool (*runs)(const vl2_features *f);
+    void (*fill[2])(vl2_kernels *out);
 } level;
 
+static bool always(const vl2_features *f) { return f != NULL; }
+#if defined(__x86_64__)
+static bool has_avx2(const vl2_features *f) { return f->avx2; }
+static bool has_avx512(const vl2_features *f) { return f->avx512; }
+static bool has_avx512bf16(const vl2_features *f) { return f->avx512bf16; }
+#elif defined(__aarch64__)
+static bool has_neon(const vl2_features *f) { return f->neon; }
+#endif
+
 static const level LADDER[] = {
-    {"c", {vl2_dot_c_fill, vl2_rows_c_fill}},
+    {"c", always, {vl2_dot_c_fill, vl2_rows_c_fill}},
+#if defined(__x86_64__)
+    {"avx2", has_avx2, {vl2_dot_avx2_fill, vl2_rows_avx2_fill}},
+    {"avx512", has_avx512, {vl2_dot_avx512_fill, vl2_rows_avx512_fill}},
+    {"avx512bf16", has_avx512bf16, {vl2_dot_avx512bf16_fill}},
+#elif defined(__aarch64__)
+    {"neon", has_neon, {vl2_dot_neon_fill, vl2_rows_neon_fill}},
+#endif
 };
 enum { N_LEVELS = sizeof LADDER / sizeof LADDER[0] };
-
-static bool runs_here(const char *name, const vl2_features *f) {
-    if (strcmp(name, "avx2") == 0) return f->avx2;
-    if (strcmp(name, "avx512") == 0) return f->avx512;
-    if (strcmp(name, "avx512bf16") == 0) return f->avx512bf16;
-    if (strcmp(name, "neon") == 0) return f->neon;
-    return true;
-}
 
 bool vl2_kernels_select(vl2_kernels *out, const char *name) {
     vl2_features f = vl2_features_detect();
     vl2_kernels k;
     memset(&k, 0, sizeof k);
     bool found = false;
-    for (int i = 0; i < N_LEVELS && !found && runs_here(LADDER[i].name, &f); i++) {
-        for (size_t j = 0; j < 3; j++)
+    for (int i = 0; i < N_LEVELS && !found && LADDER[i].runs(&f); i++) {
+        for (size_t j = 0; j < 2; j++)
             if (LADDER[i].fill[j]) LADDER[i].fill[j](&k);
         k.level = LADDER[i].name;
         found = name && strcmp(name, LADDER[i].name) == 0;
@@ -39,11 +53,17 @@ bool vl2_kernels_select(vl2_kernels *out, const char *name) {
     return true;
 }
 
-/* The names of the first n rungs, for each n: no memory to fill, nothing to free. */
 const char *const *vl2_kernels_levels(void) {
-    static const char *const NAMES[N_LEVELS][N_LEVELS + 1] = {{"c"}};
+#if defined(__x86_64__)
+    static const char *const NAMES[][N_LEVELS + 1] = {
+        {"c"}, {"c", "avx2"}, {"c", "avx2", "avx512"}, {"c", "avx2", "avx512", "avx512bf16"}};
+#elif defined(__aarch64__)
+    static const char *const NAMES[][N_LEVELS + 1] = {{"c"}, {"c", "neon"}};
+#else
+    static const char *const NAMES[][N_LEVELS + 1] = {{"c"}};
+#endif
     vl2_features f = vl2_features_detect();
     int n = 1;
-    while (n < N_LEVELS && runs_here(LADDER[n].name, &f)) n++;
+    while (n < N_LEVELS && LADDER[n].runs(&f)) n++;
     return NAMES[n - 1];
 }

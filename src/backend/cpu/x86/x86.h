@@ -1,0 +1,13 @@
+/* backend/cpu/x86/x86.h - the fillers of the x86 levels; each file is compiled for its own level. */
+#ifndef VL2_BACKEND_CPU_X86_X86_H
+#define VL2_BACKEND_CPU_X86_X86_H
+
+#include "backend/cpu/kernels.h"
+
+void vl2_dot_avx2_fill(vl2_kernels *out);
+void vl2_rows_avx2_fill(vl2_kernels *out);
+void vl2_dot_avx512_fill(vl2_kernels *out);
+void vl2_rows_avx512_fill(vl2_kernels *out);
+void vl2_dot_avx512bf16_fill(vl2_kernels *out);
+
+#endif

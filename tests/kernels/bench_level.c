@@ -1,0 +1,84 @@
+/* Times of the kernels of a level, on cases like the checked ones but of the model's sizes. */
+#include "kernels/check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Best of several runs of about 20 ms. */
+#define BEST_TIME(best, statement)                                                                 \
+    do {                                                                                           \
+        (best) = 1e9;                                                                              \
+        size_t times = 1;                                                                          \
+        for (int round = 0; round < 8; round++) {                                                  \
+            double from = now();                                                                   \
+            for (size_t i_ = 0; i_ < times; i_++) statement;                                       \
+            double took = (now() - from) / (double)times;                                          \
+            if (took < (best)) (best) = took;                                                      \
+            if (took * (double)times < 0.01) times *= 4;                                           \
+        }                                                                                          \
+    } while (0)
+
+static void *room(size_t bytes) {
+    void *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (!p) abort();
+    memset(p, 0x3c, bytes);
+    return p;
+}
+
+static void bench_dot(const char *level, const char *name, const vl2_dot *dot) {
+    enum { M = 96, N = 64, K = 576 };
+    char *x = room((size_t)M * 1280 * 4), *w = room((size_t)N * 1280 * 4);
+    float *y = room((size_t)M * N * 4);
+    double packed, direct, one;
+    BEST_TIME(packed, dot->packed(y, N, x, M, w, N, K, false));
+    BEST_TIME(direct, dot->direct(y, N, x, 6, w, K * 2, N, K, false));
+    BEST_TIME(one, dot->direct(y, N, x, 1, w, K * 2, N, K, false));
+    printf("%-12s %-14s packed %6.1f GFLOP/s, direct 6 rows %6.1f, 1 row %6.1f\n", level, name,
+           2e-9 * M * N * K / packed, 2e-9 * 6 * N * K / direct, 2e-9 * N * K / one);
+    free(x);
+    free(w);
+    free(y);
+}
+
+static void bench_rows(const vl2_kernels *k) {
+    enum { N = 4304 };
+    float *x = room(N * 4), *y = room(N * 4);
+    const float *a[VL2_ATTN_ROWS];
+    float *b = room(64 * 80 * 4), *c = room(VL2_ATTN_ROWS * 80 * 4), max, sum;
+    for (size_t i = 0; i < VL2_ATTN_ROWS; i++) a[i] = x + 72 * i;
+    double t[8];
+    BEST_TIME(t[0], k->finish[VL2_EPI_GELU_TANH](y, x, NULL, N));
+    BEST_TIME(t[1], k->finish[VL2_EPI_GELU_ERF](y, x, NULL, N));
+    BEST_TIME(t[2], k->gate[VL2_EPI_SILU](y, x, x, N));
+    BEST_TIME(t[3], k->rmsnorm(y, x, x, N, 1e-6f));
+    BEST_TIME(t[4], k->layernorm(y, x, x, x, N, 1e-6f));
+    BEST_TIME(t[5], k->softmax(y, VL2_ATTN_KEYS, 0.1f, &max, &sum));
+    BEST_TIME(t[6], k->outer(c, 64, a, VL2_ATTN_ROWS, b, 64, 64, 72));
+    BEST_TIME(t[7], k->outer(c, 80, a, VL2_ATTN_ROWS, b, 80, 80, 64));
+    printf("%-12s ns a value: gelu_tanh %.3f, gelu_erf %.3f, silu gate %.3f, rmsnorm %.3f, "
+           "layernorm %.3f, softmax %.3f\n",
+           k->level, t[0] * 1e9 / N, t[1] * 1e9 / N, t[2] * 1e9 / N, t[3] * 1e9 / N, t[4] * 1e9 / N,
+           t[5] * 1e9 / VL2_ATTN_KEYS);
+    printf("%-12s outer q k %.1f GFLOP/s, p v %.1f\n", k->level,
+           2e-9 * VL2_ATTN_ROWS * 64 * 72 / t[6], 2e-9 * VL2_ATTN_ROWS * 64 * 80 / t[7]);
+    free(x);
+    free(y);
+    free(b);
+    free(c);
+}
+
+void bench_level(const vl2_kernels *k) {
+    bench_dot(k->level, "f32", &k->exact[VL2_F32]);
+    bench_dot(k->level, "f16", &k->exact[VL2_F16]);
+    bench_dot(k->level, "bf16 exact", &k->exact[VL2_BF16]);
+    bench_dot(k->level, "bf16 auto", &k->fast[VL2_BF16]);
+    bench_rows(k);
+}

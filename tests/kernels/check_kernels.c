@@ -1,0 +1,157 @@
+/* check_kernels [--bench] [--seed N] - every kernel at every CPU level above plain C.
+ *
+ * Native levels that this machine has; and AVX-512 emulated on any x86 machine where SIMDe is
+ * installed. Planted errors prove that the checks would see one. A run that checked nothing fails. */
+#include "kernels/check.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#if defined(VL2_HAVE_EMULATED)
+void emulated_dot_avx512_fill(vl2_kernels *out);
+void emulated_rows_avx512_fill(vl2_kernels *out);
+void emulated_dot_avx512bf16_fill(vl2_kernels *out);
+#endif
+
+static void on_signal(int number) {
+    const char *name = number == SIGILL ? "illegal instruction in " : "bad access in ";
+    if (write(2, name, strlen(name)) < 0 || write(2, check_current, strlen(check_current)) < 0 ||
+        write(2, "\n", 1) < 0)
+        _exit(3);
+    _exit(2);
+}
+
+static check checked(const char *level, const vl2_kernels *plain, const vl2_kernels *k,
+                     uint64_t seed, bool quiet) {
+    check c = {.level = level, .plain = plain, .k = k, .seed = seed, .quiet = quiet};
+    check_dots(&c);
+    check_rows(&c);
+    return c;
+}
+
+/* ---- planted errors ---------------------------------------------------------------------------- */
+
+static vl2_kernels whole; /* what the faulty kernels below spoil */
+
+static void skip_tail(float *y, size_t ldy, const void *x, size_t m, const void *w, size_t n,
+                      size_t k, bool add) {
+    whole.exact[VL2_F32].packed(y, ldy, x, m, w, n, k, add);
+    if (n % 4 && n > 4) y[(m - 1) * ldy + n - 1] = 0.0f;
+}
+static void skip_last_k(float *y, size_t ldy, const void *x, size_t m, const void *w, size_t stride,
+                        size_t n, size_t k, bool add) {
+    if (k < 2 || k % 16 != 1) {
+        whole.exact[VL2_F32].direct(y, ldy, x, m, w, stride, n, k, add);
+        return;
+    }
+    for (size_t i = 0; i < m; i++) { /* rows of k - 1 are packed shorter */
+        const char *row = (const char *)x + i * vl2_dot_padded(&whole.exact[VL2_F32], k) * 4;
+        whole.exact[VL2_F32].direct(y + i * ldy, ldy, row, 1, w, stride, n, k - 1, add);
+    }
+}
+static void write_past(float *y, const float *s, const float *b, size_t n) {
+    whole.finish[VL2_EPI_SILU](y, s, b, n);
+    y[n] = 0.0f;
+}
+static void forget_bias(float *y, const float *s, const float *b, size_t n) {
+    (void)b;
+    whole.finish[VL2_EPI_NONE](y, s, NULL, n);
+}
+static void other_pairs(float *x, const float *cos, const float *sin, size_t half) {
+    whole.rope_halves(x, cos, sin, half);
+}
+static void see_one_more(float *s, size_t n, float scale, float *max, float *sum) {
+    whole.softmax(s, n < VL2_ATTN_KEYS ? n + 1 : n, scale, max, sum);
+}
+static void other_bits(float *c, size_t ldc, const float *const *a, size_t m, const float *b,
+                       size_t ldb, size_t n, size_t k) {
+    whole.outer(c, ldc, a, m, b, ldb, n, k);
+    if (m > 1) c[0] += c[0] * 1.2e-7f;
+}
+static void cut_bf16(uint16_t *out, const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        out[i] = (uint16_t)(bits >> 16);
+    }
+}
+
+static size_t check_faults(const vl2_kernels *plain, uint64_t seed) {
+    size_t missed = 0;
+    whole = *plain;
+    for (int fault = 0; fault < 8; fault++) {
+        vl2_kernels k = *plain;
+        if (fault == 0) k.exact[VL2_F32].packed = k.fast[VL2_F32].packed = skip_tail;
+        if (fault == 1) k.exact[VL2_F32].direct = k.fast[VL2_F32].direct = skip_last_k;
+        if (fault == 2) k.finish[VL2_EPI_SILU] = write_past;
+        if (fault == 3) k.finish[VL2_EPI_NONE] = forget_bias;
+        if (fault == 4) k.rope_pairs = other_pairs;
+        if (fault == 5) k.softmax = see_one_more;
+        if (fault == 6) k.outer = other_bits;
+        if (fault == 7) k.to_bf16 = cut_bf16;
+        check c = checked("planted", plain, &k, seed, true);
+        if (c.failures) continue;
+        printf("planted error %d was not seen\n", fault);
+        missed++;
+    }
+    return missed;
+}
+
+/* ---- all levels --------------------------------------------------------------------------------- */
+
+typedef struct totals {
+    size_t levels, checks, failures;
+} totals;
+
+static void add_level(totals *t, const char *level, const vl2_kernels *plain, const vl2_kernels *k,
+                      uint64_t seed) {
+    check c = checked(level, plain, k, seed, false);
+    printf("%-20s %zu checks, %zu failed\n", level, c.checks, c.failures);
+    t->levels++;
+    t->checks += c.checks;
+    t->failures += c.failures + (c.checks == 0);
+}
+
+static void add_emulated(totals *t, const vl2_kernels *plain, uint64_t seed) {
+#if defined(VL2_HAVE_EMULATED)
+    vl2_kernels k = *plain;
+    emulated_dot_avx512_fill(&k);
+    emulated_rows_avx512_fill(&k);
+    add_level(t, "avx512 (emulated)", plain, &k, seed);
+    emulated_dot_avx512bf16_fill(&k);
+    add_level(t, "avx512bf16 (emulated)", plain, &k, seed);
+#else
+    (void)t, (void)plain, (void)seed;
+    printf("skipped: AVX-512 emulated (no SIMDe, or another kind of machine)\n");
+#endif
+}
+
+int main(int argc, char **argv) {
+    uint64_t seed = 20240613;
+    bool bench = false;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--bench") == 0) bench = true;
+        if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) seed = strtoull(argv[++i], NULL, 10);
+    }
+    signal(SIGILL, on_signal);
+    signal(SIGSEGV, on_signal);
+    vl2_kernels plain;
+    if (seed == 0 || !vl2_kernels_select(&plain, "c")) return 2;
+    totals t = {0};
+    add_level(&t, "c", &plain, &plain, seed);
+    for (const char *const *l = vl2_kernels_levels(); *l; l++) {
+        vl2_kernels k;
+        if (!vl2_kernels_select(&k, *l)) return 2;
+        if (bench) bench_level(&k);
+        if (strcmp(*l, "c") != 0) add_level(&t, *l, &plain, &k, seed);
+    }
+    add_emulated(&t, &plain, seed);
+    t.failures += check_faults(&plain, seed);
+    printf("seed %llu: %zu levels, %zu checks, %zu failed\n", (unsigned long long)seed, t.levels,
+           t.checks, t.failures);
+    if (t.levels < 2) printf("no level above plain C was checked\n");
+    return t.failures || t.levels < 2;
+}
