@@ -14,6 +14,8 @@ enum {
     MAX_NAME_BYTES = 4096
 };
 
+static const char metadata_key[] = "__metadata__";
+
 typedef struct parse { /* a file on its way to a list */
     vl2_safetensors_list *out;
     const uint8_t *bytes, *data;
@@ -36,9 +38,11 @@ static vl2_status read_type(vl2_tensor *tensor, const vl2_json *value, const ent
         return vl2_fail(e->err, VL2_ERR_FORMAT, "%s: tensor %s has no dtype", e->path, e->name);
     tensor->type = vl2_dtype_by_name(type, size);
     if (tensor->type != VL2_DTYPE_COUNT) return VL2_OK;
-    return vl2_fail(e->err, VL2_ERR_UNSUPPORTED,
-                    "%s: tensor %s has dtype %.32s; F32, F16 and BF16 are read", e->path, e->name,
-                    type);
+    return vl2_fail(
+        e->err, VL2_ERR_UNSUPPORTED,
+        "%s: tensor %s has dtype \"%.32s\", expected F32, F16 or BF16 for weights, or a "
+        "plain type of integers",
+        e->path, e->name, type);
 }
 
 static vl2_status read_shape(vl2_tensor *tensor, const vl2_json *value, size_t *bytes,
@@ -54,9 +58,10 @@ static vl2_status read_shape(vl2_tensor *tensor, const vl2_json *value, size_t *
         const vl2_json *dim = vl2_json_at(shape, i);
         int64_t n = vl2_json_kind_of(dim) == VL2_JSON_INT ? vl2_json_int(dim) : -1;
         if (n < 0 || !vl2_mul(bytes, *bytes, (size_t)n))
-            return vl2_fail(e->err, VL2_ERR_FORMAT,
-                            "%s: tensor %s: dimension %zu of its shape is not a sensible size",
-                            e->path, e->name, i);
+            return vl2_fail(
+                e->err, VL2_ERR_FORMAT,
+                "%s: tensor %s: dimension %zu of its shape is no whole number that fits", e->path,
+                e->name, i);
         tensor->shape[i] = (size_t)n;
     }
     return VL2_OK;
@@ -68,6 +73,7 @@ static vl2_status read_range(vl2_tensor *tensor, const vl2_json *value, const pa
     const vl2_json *from = vl2_json_at(offsets, 0), *to = vl2_json_at(offsets, 1);
     int64_t begin = vl2_json_kind_of(from) == VL2_JSON_INT ? vl2_json_int(from) : -1;
     int64_t end = vl2_json_kind_of(to) == VL2_JSON_INT ? vl2_json_int(to) : -1;
+    char shape[VL2_SHAPE_TEXT];
     if (vl2_json_size(offsets) != 2 || begin < 0 || end < begin)
         return vl2_fail(e->err, VL2_ERR_FORMAT,
                         "%s: tensor %s: data_offsets must be two growing numbers", e->path,
@@ -78,8 +84,10 @@ static vl2_status read_range(vl2_tensor *tensor, const vl2_json *value, const pa
             "%s: tensor %s ends at byte %lld of %zu bytes of data: the file is cut short; fetch it again",
             e->path, e->name, (long long)end, p->data_size);
     if ((uint64_t)(end - begin) != bytes)
-        return vl2_fail(e->err, VL2_ERR_FORMAT, "%s: tensor %s has %lld bytes, its shape needs %zu",
-                        e->path, e->name, (long long)(end - begin), bytes);
+        return vl2_fail(e->err, VL2_ERR_FORMAT,
+                        "%s: tensor %s has %lld bytes, expected %zu for %s of %s", e->path, e->name,
+                        (long long)(end - begin), bytes, vl2_dtype_of(tensor->type)->name,
+                        vl2_safetensors_shape(shape, tensor->shape, tensor->rank));
     tensor->data = p->data + (size_t)begin;
     tensor->bytes = bytes;
     return VL2_OK;
@@ -120,11 +128,11 @@ static vl2_status check_layout(const parse *p) {
             return vl2_fail(p->err, VL2_ERR_FORMAT, "%s: tensor %s %s", p->path, tensor->name,
                             (const uint8_t *)tensor->data < at
                                 ? "overlaps the one before it"
-                                : "does not begin where the one before it ends");
+                                : "has bytes in front of it that belong to no tensor");
         at += tensor->bytes;
     }
     if (at == p->data + p->data_size) return VL2_OK;
-    return vl2_fail(p->err, VL2_ERR_FORMAT, "%s: %zu bytes follow its last tensor", p->path,
+    return vl2_fail(p->err, VL2_ERR_FORMAT, "%s: %zu bytes at its end belong to no tensor", p->path,
                     (size_t)(p->data + p->data_size - at));
 }
 
@@ -144,22 +152,43 @@ static vl2_status make_room(parse *p, const vl2_json *root) {
     return vl2_fail_memory(p->err, "the list of tensors", n * sizeof *p->out->tensors + names);
 }
 
+/* Texts about the file, which nothing here reads. */
+static vl2_status check_metadata(const parse *p, const vl2_json *metadata) {
+    const vl2_json *value;
+    const char *key;
+    void *iterator = NULL;
+    if (metadata && vl2_json_kind_of(metadata) != VL2_JSON_OBJECT)
+        return vl2_fail(p->err, VL2_ERR_FORMAT, "%s: %s is no object", p->path, metadata_key);
+    while (vl2_json_iterate(metadata, &iterator, &key, &value)) {
+        if (vl2_json_kind_of(value) != VL2_JSON_STRING)
+            return vl2_fail(p->err, VL2_ERR_FORMAT, "%s: %s.%s is no string", p->path, metadata_key,
+                            key);
+    }
+    return VL2_OK;
+}
+
 static vl2_status read_header(parse *p, const vl2_json *root) {
     const vl2_json *value;
     const char *name;
     void *iterator = NULL;
     if (vl2_json_kind_of(root) != VL2_JSON_OBJECT)
-        return vl2_fail(p->err, VL2_ERR_FORMAT, "%s: the header is not a JSON object", p->path);
+        return vl2_fail(p->err, VL2_ERR_FORMAT, "%s: the header is no JSON object", p->path);
+    VL2_TRY(check_metadata(p, vl2_json_get(root, metadata_key)));
     VL2_TRY(make_room(p, root));
     while (vl2_json_iterate(root, &iterator, &name, &value)) {
-        if (strcmp(name, "__metadata__") == 0) continue;
+        if (strcmp(name, metadata_key) == 0) continue;
         VL2_TRY(read_tensor(p, name, value));
     }
     return check_layout(p);
 }
 
 static vl2_status find_header(parse *p, size_t *length) {
+    static const char pointer[] = "version https://git-lfs";
     uint64_t n = 0;
+    if (p->size >= sizeof pointer - 1 && memcmp(p->bytes, pointer, sizeof pointer - 1) == 0)
+        return vl2_fail(p->err, VL2_ERR_FORMAT,
+                        "%s is a Git LFS pointer, not the weights: fetch them with git lfs pull",
+                        p->path);
     if (p->size < LENGTH_BYTES)
         return vl2_fail(p->err, VL2_ERR_FORMAT, "%s: %zu bytes are no safetensors file", p->path,
                         p->size);
@@ -213,12 +242,11 @@ const char *vl2_safetensors_shape(char out[VL2_SHAPE_TEXT], const size_t *shape,
 /* ---- writing ------------------------------------------------------------------------------------- */
 
 static vl2_status plan_bytes(size_t *out, const vl2_tensor_plan *tensor, vl2_error *err) {
+    bool fits = tensor->rank <= VL2_MAX_RANK;
     *out = vl2_dtype_of(tensor->type)->block_bytes;
-    for (size_t i = 0; i < tensor->rank; i++) {
-        if (!vl2_mul(out, *out, tensor->shape[i]))
-            return vl2_fail(err, VL2_ERR_LIMIT, "tensor %s is too large", tensor->name);
-    }
-    return VL2_OK;
+    for (size_t i = 0; fits && i < tensor->rank; i++) fits = vl2_mul(out, *out, tensor->shape[i]);
+    if (fits) return VL2_OK;
+    return vl2_fail(err, VL2_ERR_LIMIT, "tensor %s is too large", tensor->name);
 }
 
 static size_t width_of(const vl2_tensor_plan *tensor) {

@@ -1,0 +1,3 @@
+foreach(file config dtype safetensors checkpoint weights)
+    vl2_test(test_${file} SOURCES test_${file}.c LABELS unit)
+endforeach()
