@@ -13,6 +13,7 @@ int cli_tokenize_main(cli_options *options);
 int cli_detokenize_main(cli_options *options);
 int cli_trace_main(cli_options *options);
 int cli_pull_main(cli_options *options);
+int cli_serve_main(cli_options *options);
 int cli_version_main(cli_options *options);
 
 /* The exit status of a failed command; says `err` in the command's name. */

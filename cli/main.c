@@ -28,6 +28,13 @@ static const cli_command COMMANDS[] = {
      "that OUT has are skipped.",
      "vl2 batch questions.jsonl -o answers.jsonl\nvl2 batch -m deepseek-vl2-tiny --parallel 16 - -o answers.jsonl < questions.jsonl",
      1, 1, cli_batch_main},
+#if VL2_HAS_SERVER
+    {"serve", CLI_SERVE, "[-m MODEL] [--host 127.0.0.1] [--port 37914] [options]", "the HTTP API and the web page",
+     "Answers many people at once: OpenAI's chat API under /v1, and a web page. What a request does not\n"
+     "say is as the options here say. Ctrl-C lets running answers finish; a second one ends it.",
+     "vl2 serve\nvl2 serve -m deepseek-vl2-tiny --host 0.0.0.0 --api-key-file key.txt --parallel 16",
+     0, 0, cli_serve_main},
+#endif
     {"bench", CLI_BENCH, "[-m MODEL | --dummy SHAPES] [options]", "how fast each stage is on this machine",
      "Times loading, pictures, vision tower, projector, prefill and decoding; shows medians, and the share\n"
      "of the machine's own measured peak that each reaches.",

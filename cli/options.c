@@ -8,7 +8,7 @@
 #include <string.h>
 
 typedef enum kind { FLAG, TEXT, LIST, SIZE, REAL } kind;
-typedef enum group { MODEL, QUESTION, ANSWER, OUTPUT, OTHER, N_GROUPS } group;
+typedef enum group { MODEL, QUESTION, ANSWER, OUTPUT, SERVER, OTHER, N_GROUPS } group;
 
 typedef struct option {
     const char *name;
@@ -25,7 +25,8 @@ typedef struct option {
 
 #define AT(field) offsetof(cli_options, field)
 #define ASKING (CLI_RUN | CLI_CHAT | CLI_BATCH)
-#define ENGINE (ASKING | CLI_BENCH | CLI_INSPECT | CLI_TRACE)
+#define ENGINE (ASKING | CLI_BENCH | CLI_INSPECT | CLI_TRACE | CLI_SERVE)
+#define SAMPLING (ASKING | CLI_SERVE)
 #define EVERY 0xffffffffU
 #define HUGE 1e9
 
@@ -51,29 +52,29 @@ static const option OPTIONS[] = {
     {"exif", 0, FLAG, QUESTION, ASKING | CLI_TRACE, AT(exif), NULL, 0, 0, NULL,
      "turn photos upright as their EXIF data say (the reference does not)"},
 
-    {"max-tokens", 'n', SIZE, ANSWER, ASKING, AT(max_tokens), "N", 1, HUGE, NULL,
+    {"max-tokens", 'n', SIZE, ANSWER, SAMPLING, AT(max_tokens), "N", 1, HUGE, NULL,
      "tokens of the answer at most (512)"},
-    {"temperature", 0, REAL, ANSWER, ASKING, AT(temperature), "X", 0, 100, NULL,
+    {"temperature", 0, REAL, ANSWER, SAMPLING, AT(temperature), "X", 0, 100, NULL,
      "0 takes the likeliest token each time; higher is more varied (0)"},
-    {"top-p", 0, REAL, ANSWER, ASKING, AT(top_p), "X", 0, 1, NULL,
+    {"top-p", 0, REAL, ANSWER, SAMPLING, AT(top_p), "X", 0, 1, NULL,
      "draw from the likeliest tokens that make up this share (1: off)"},
-    {"top-k", 0, SIZE, ANSWER, ASKING, AT(top_k), "N", 0, HUGE, NULL,
+    {"top-k", 0, SIZE, ANSWER, SAMPLING, AT(top_k), "N", 0, HUGE, NULL,
      "draw from this many likeliest tokens (0: off)"},
-    {"min-p", 0, REAL, ANSWER, ASKING, AT(min_p), "X", 0, 1, NULL,
+    {"min-p", 0, REAL, ANSWER, SAMPLING, AT(min_p), "X", 0, 1, NULL,
      "draw from tokens at least this likely, measured by the likeliest (0: off)"},
-    {"repetition-penalty", 0, REAL, ANSWER, ASKING, AT(repetition_penalty), "X", 1e-6, 100, NULL,
+    {"repetition-penalty", 0, REAL, ANSWER, SAMPLING, AT(repetition_penalty), "X", 1e-6, 100, NULL,
      "above 1 makes tokens of prompt and answer less likely (1: off)"},
-    {"presence-penalty", 0, REAL, ANSWER, ASKING, AT(presence_penalty), "X", -100, 100, NULL,
+    {"presence-penalty", 0, REAL, ANSWER, SAMPLING, AT(presence_penalty), "X", -100, 100, NULL,
      "taken off tokens that the answer has (0: off)"},
-    {"frequency-penalty", 0, REAL, ANSWER, ASKING, AT(frequency_penalty), "X", -100, 100, NULL,
+    {"frequency-penalty", 0, REAL, ANSWER, SAMPLING, AT(frequency_penalty), "X", -100, 100, NULL,
      "taken off for each time that the answer has a token (0: off)"},
-    {"seed", 0, SIZE, ANSWER, ASKING, AT(seed), "N", 0, 9e15, NULL,
+    {"seed", 0, SIZE, ANSWER, SAMPLING, AT(seed), "N", 0, 9e15, NULL,
      "the same seed draws the same answer (0)"},
     {"stop", 0, LIST, ANSWER, ASKING, AT(stop), "TEXT", 0, 0, NULL,
      "a text that ends the answer, more with more --stop"},
     {"skip-special-tokens", 0, FLAG, ANSWER, ASKING, AT(skip_special_tokens), NULL, 0, 0, NULL,
      "leave <|ref|> and its like out of the text; boxes are found all the same"},
-    {"chunk-size", 0, SIZE, ANSWER, ASKING | CLI_TRACE | CLI_BENCH | CLI_INSPECT, AT(chunk_size), "N", 0, HUGE, NULL,
+    {"chunk-size", 0, SIZE, ANSWER, SAMPLING | CLI_TRACE | CLI_BENCH | CLI_INSPECT, AT(chunk_size), "N", 0, HUGE, NULL,
      "prompt tokens computed at a time (512; 0: all at once)"},
 
     {"output", 'o', TEXT, OUTPUT, CLI_BATCH | CLI_TRACE, AT(output), "FILE", 0, 0, NULL,
@@ -92,7 +93,7 @@ static const option OPTIONS[] = {
     {"quiet", 'q', FLAG, OUTPUT, EVERY & ~CLI_VERSION, AT(quiet), NULL, 0, 0, NULL,
      "say nothing on stderr but errors"},
 
-    {"parallel", 0, SIZE, OTHER, CLI_BATCH, AT(parallel), "N", 1, 1024, NULL,
+    {"parallel", 0, SIZE, OTHER, CLI_BATCH | CLI_SERVE, AT(parallel), "N", 1, 1024, NULL,
      "conversations answered at once (8)"},
     {"dummy", 0, TEXT, OTHER, CLI_BENCH, AT(dummy), "SHAPES", 0, 0, NULL,
      "made-up weights in the shapes of tiny, small, base, or of a config.json"},
@@ -108,6 +109,46 @@ static const option OPTIONS[] = {
      "hidden states and logits of the last 8 positions, or of all (last)"},
     {"from", 0, TEXT, OTHER, CLI_PULL, AT(from), "URL", 0, 0, NULL,
      "the hub that has the files (https://huggingface.co)"},
+    {"host", 0, TEXT, SERVER, CLI_SERVE, AT(host), "ADDRESS", 0, 0, NULL,
+     "where to listen (127.0.0.1: this machine only)"},
+    {"port", 0, SIZE, SERVER, CLI_SERVE, AT(port), "N", 0, 65535, NULL,
+     "where to listen (37914; 0: any that is free)"},
+    {"root-path", 0, TEXT, SERVER, CLI_SERVE, AT(root_path), "/PREFIX", 0, 0, NULL,
+     "what a proxy puts in front of our paths"},
+    {"name", 0, TEXT, SERVER, CLI_SERVE, AT(name), "NAME", 0, 0, NULL,
+     "the model's name for clients (that of its folder)"},
+    {"api-key", 0, TEXT, SERVER, CLI_SERVE, AT(api_key), "KEY", 0, 0, NULL,
+     "clients must show it; others on this machine can see it here: prefer --api-key-file"},
+    {"api-key-file", 0, TEXT, SERVER, CLI_SERVE, AT(api_key_file), "FILE", 0, 0, NULL,
+     "a file with the key on its first line"},
+    {"cors-origin", 0, TEXT, SERVER, CLI_SERVE, AT(cors_origin), "ORIGIN", 0, 0, NULL,
+     "pages of this origin may use the API (none)"},
+    {"media-dir", 0, TEXT, SERVER, CLI_SERVE, AT(media_dir), "FOLDER", 0, 0, NULL,
+     "requests may name pictures in it as file: (none)"},
+    {"allow-remote-images", 0, FLAG, SERVER, CLI_SERVE, AT(remote_images), NULL, 0, 0, NULL,
+     "requests may name pictures by http(s), of public addresses only"},
+    {"trust-special-tokens", 0, FLAG, SERVER, CLI_SERVE, AT(trust_special_tokens), NULL, 0, 0, NULL,
+     "role tokens, bos and eos in a request's text count"},
+    {"queue", 0, SIZE, SERVER, CLI_SERVE, AT(queue), "N", 0, 100000, NULL,
+     "requests that may wait; more are told to come back (64)"},
+    {"kv-tokens", 0, SIZE, SERVER, CLI_SERVE, AT(kv_tokens), "N", 64, HUGE, NULL,
+     "tokens the KV pool holds, all requests together (4 contexts)"},
+    {"max-connections", 0, SIZE, SERVER, CLI_SERVE, AT(connections), "N", 1, 100000, NULL,
+     "open connections at most (256)"},
+    {"max-body", 0, SIZE, SERVER, CLI_SERVE, AT(max_body), "MIB", 1, 4096, NULL,
+     "a request's size at most, in MiB (64)"},
+    {"max-images", 0, SIZE, SERVER, CLI_SERVE, AT(max_images), "N", 0, 4096, NULL,
+     "pictures of a request at most (16)"},
+    {"image-cache", 0, SIZE, SERVER, CLI_SERVE, AT(image_cache), "MIB", 0, 1e6, NULL,
+     "memory for pictures that may come again, in MiB (256)"},
+    {"request-seconds", 0, REAL, SERVER, CLI_SERVE, AT(request_seconds), "S", 0, 1e6, NULL,
+     "a request may take so long (600; 0: any)"},
+    {"lazy-load", 0, FLAG, SERVER, CLI_SERVE, AT(lazy_load), NULL, 0, 0, NULL,
+     "load the model with the first request"},
+    {"idle-seconds", 0, REAL, SERVER, CLI_SERVE, AT(idle), "S", 0, 1e7, NULL,
+     "let the weights go after so long without a request (0: never)"},
+    {"log-json", 0, FLAG, SERVER, CLI_SERVE, AT(log_json), NULL, 0, 0, NULL,
+     "a JSON object for each request, instead of a line for people"},
     {"help", 'h', FLAG, OTHER, EVERY, AT(help), NULL, 0, 0, NULL, "this text"},
 };
 /* clang-format on */
@@ -115,7 +156,7 @@ enum { N_OPTIONS = sizeof OPTIONS / sizeof *OPTIONS };
 
 static const char *const GROUPS[N_GROUPS] = {
     [MODEL] = "The model",       [QUESTION] = "The question", [ANSWER] = "The answer",
-    [OUTPUT] = "What comes out", [OTHER] = "Others",
+    [OUTPUT] = "What comes out", [SERVER] = "The server",      [OTHER] = "Others",
 };
 
 void cli_options_init(cli_options *options) {
@@ -128,6 +169,15 @@ void cli_options_init(cli_options *options) {
         .repeat = 3,
         .decode_tokens = 16,
         .greedy = 24,
+        .host = "127.0.0.1",
+        .root_path = "",
+        .port = 37914,
+        .queue = 64,
+        .connections = 256,
+        .max_body = 64,
+        .max_images = 16,
+        .image_cache = 256,
+        .request_seconds = 600,
     };
 }
 

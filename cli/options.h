@@ -19,7 +19,8 @@ typedef enum cli_command_bit { /* which commands take an option */
                                CLI_DETOKENIZE = 1 << 6,
                                CLI_TRACE = 1 << 7,
                                CLI_PULL = 1 << 8,
-                               CLI_VERSION = 1 << 9
+                               CLI_VERSION = 1 << 9,
+                               CLI_SERVE = 1 << 10
 } cli_command_bit;
 
 enum {
@@ -57,6 +58,11 @@ typedef struct cli_options {
     size_t repeat, decode_tokens;
     size_t greedy;
     const char *positions, *from;
+
+    const char *host, *root_path, *api_key, *api_key_file, *cors_origin, *media_dir, *name;
+    size_t port, queue, connections, max_body, max_images, image_cache, kv_tokens;
+    double idle, request_seconds;
+    bool remote_images, trust_special_tokens, log_json, lazy_load;
 } cli_options;
 
 typedef struct cli_command {
