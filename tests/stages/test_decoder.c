@@ -175,8 +175,9 @@ static void run_chunks(stage_model *model, const vl2_checkpoint *recorded, const
 static void compare(stage_model *model, const vl2_checkpoint *recorded, const char *name,
                     void *user) {
     static const size_t chunks[] = {0, 64, 7, 1};
+    const bool is_long = stage_tensor(recorded, "inputs_embeds")->shape[0] > 500;
     for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
-        run_chunks(model, recorded, name, chunks[i]);
+        if (!is_long || chunks[i] != 1) run_chunks(model, recorded, name, chunks[i]);
     }
     ++*(size_t *)user;
 }
