@@ -1,0 +1,140 @@
+/* Out of memory at every allocation in turn: opening, prompt, pictures, generating, a trace. Each
+ * failure is a clean VL2_ERR_MEMORY; what is left behind, LeakSanitizer finds. (The allocations of
+ * the libraries behind ours are theirs: only this program's own objects are wrapped.) */
+#include "engine/support.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static atomic_size_t n_calls, fail_at; /* fail_at 0: none */
+
+static bool fails(void) { return ++n_calls == fail_at; }
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *memory, size_t size);
+int __real_posix_memalign(void **out, size_t align, size_t size);
+void *__real_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *memory, size_t size);
+int __wrap_posix_memalign(void **out, size_t align, size_t size);
+void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
+
+void *__wrap_malloc(size_t size) { return fails() ? NULL : __real_malloc(size); }
+void *__wrap_calloc(size_t n, size_t size) { return fails() ? NULL : __real_calloc(n, size); }
+void *__wrap_realloc(void *memory, size_t size) {
+    return fails() ? NULL : __real_realloc(memory, size);
+}
+int __wrap_posix_memalign(void **out, size_t align, size_t size) {
+    return fails() ? ENOMEM : __real_posix_memalign(out, align, size);
+}
+void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset) {
+    if (!fails()) return __real_mmap(at, size, protection, flags, fd, offset);
+    errno = ENOMEM;
+    return MAP_FAILED;
+}
+
+typedef struct job {
+    const char *model;
+    char picture[MAX_PATH_SIZE], trace[64];
+} job;
+
+static vl2_status ask(vl2_engine *engine, const vl2_picture *picture, const job *j,
+                      vl2_error *err) {
+    static const char text[] = "<image>\nWhat is <|ref|>it<|/ref|>?";
+    vl2_prompt *prompt = NULL;
+    vl2_answer *answer = NULL;
+    const vl2_picture *pictures[] = {picture};
+    vl2_message ask = {.role = VL2_ROLE_USER,
+                       .text = text,
+                       .text_size = sizeof text - 1,
+                       .pictures = pictures,
+                       .n_pictures = 1};
+    vl2_generate_options options;
+    vl2_generate_options_init(&options);
+    options.max_tokens = 3;
+    options.sampling.temperature = 1;
+    options.sampling.repetition_penalty = 1.1f;
+    options.stop = (const char *const[]){"stop", "other"};
+    options.n_stop = 2;
+    vl2_dev_trace_options trace;
+    vl2_dev_trace_options_init(&trace);
+    trace.greedy = 2;
+    vl2_status status = vl2_prompt_build(&prompt, engine, &ask, 1, NULL, err);
+    if (status == VL2_OK) status = vl2_generate(&answer, engine, prompt, &options, err);
+    if (status == VL2_OK) status = vl2_dev_trace(j->trace, engine, prompt, &trace, err);
+    vl2_answer_free(answer);
+    vl2_prompt_free(prompt);
+    return status;
+}
+
+static vl2_status run(const job *j, vl2_error *err) {
+    vl2_engine *engine = NULL;
+    vl2_picture *picture = NULL;
+    vl2_engine_options options;
+    vl2_engine_options_init(&options);
+    options.threads = 2;
+    options.ctx_tokens = 256;
+    vl2_status status = vl2_engine_open(&engine, j->model, &options, err);
+    if (status == VL2_OK) status = vl2_picture_open(&picture, j->picture, NULL, err);
+    if (status == VL2_OK) status = ask(engine, picture, j, err);
+    vl2_picture_free(picture);
+    vl2_engine_close(engine);
+    return status;
+}
+
+static void sweep(const char *name) {
+    golden_case c = golden_named(name);
+    job j = {.model = c.model, .trace = "/tmp/vl2-oom-XXXXXX"};
+    snprintf(j.picture, sizeof j.picture, "%.400s/golden/img0.png", c.model);
+    int fd = mkstemp(j.trace);
+    assert_true(fd >= 0);
+    close(fd);
+    vl2_error err = {0};
+    n_calls = 0;
+    fail_at = 0;
+    must(err, run(&j, &err));
+    size_t all = n_calls, failed = 0, n_wrong = 0;
+    assert_true(all > 100);
+    /* the first thousand one by one, then with growing strides: loops repeat themselves */
+    for (size_t at = 1; at <= all; at += 1 + at / 1000) {
+        err = (vl2_error){0};
+        n_calls = 0;
+        fail_at = at;
+        vl2_status status = run(&j, &err);
+        fail_at = 0;
+        if (status == VL2_OK) continue; /* an allocation that can be done without */
+        failed++;
+        if (status != err.status || !strstr(err.text, "memory")) {
+            print_message("allocation %zu of %zu: %s; the error says %s: %s\n", at, all,
+                          vl2_status_text(status), vl2_status_text(err.status), err.text);
+            n_wrong++;
+        }
+    }
+    assert_int_equal(n_wrong, 0);
+    assert_true(failed > 100);
+    err = (vl2_error){0};
+    must(err, run(&j, &err)); /* nothing was broken for good */
+    unlink(j.trace);
+}
+
+static void test_mha(void **state) {
+    (void)state;
+    sweep("mini-tiny/one_image");
+}
+
+static void test_mla_run_time_tokens(void **state) {
+    (void)state;
+    sweep("mini-small/one_image");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_mha),
+                                       cmocka_unit_test(test_mla_run_time_tokens)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
