@@ -81,22 +81,19 @@ static inline __attribute__((always_inline)) uint8_t clip(int32_t sum) {
     return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
 }
 
-static inline __attribute__((always_inline)) int32_t dot(const uint8_t *pixels,
-                                                         const int32_t *weights, size_t taps) {
-    int32_t sum = 0;
-    for (size_t j = 0; j < taps; j += VL2_RESIZE_STEP)
-        for (size_t k = 0; k < VL2_RESIZE_STEP; k++) sum += pixels[j + k] * weights[j + k];
-    return sum;
-}
-
-static inline __attribute__((always_inline)) void across(uint8_t *rgb, const uint8_t *planes,
-                                                         size_t plane_size, const uint32_t *first,
-                                                         const int32_t *weights, size_t taps,
-                                                         size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        const uint8_t *from = planes + first[i];
-        for (size_t c = 0; c < 3; c++)
-            rgb[i * 3 + c] = clip(dot(from + c * plane_size, weights + i * taps, taps));
+static void across_plain(uint8_t *rgb, const uint8_t *row, const uint32_t *first,
+                         const int32_t *weights, size_t taps, size_t n) {
+    for (size_t i = 0; i < n; i++, weights += taps) {
+        const uint8_t *from = row + (size_t)first[i] * 3;
+        int32_t red = 0, green = 0, blue = 0;
+        for (size_t j = 0; j < taps; j++) {
+            red += from[j * 3] * weights[j];
+            green += from[j * 3 + 1] * weights[j];
+            blue += from[j * 3 + 2] * weights[j];
+        }
+        rgb[i * 3] = clip(red);
+        rgb[i * 3 + 1] = clip(green);
+        rgb[i * 3 + 2] = clip(blue);
     }
 }
 
@@ -120,25 +117,62 @@ static inline __attribute__((always_inline)) void down(uint8_t *out, const uint8
     }
 }
 
-#define KERNELS(level, attribute)                                                                  \
-    attribute static void across_##level(uint8_t *rgb, const uint8_t *planes, size_t plane_size,   \
-                                         const uint32_t *first, const int32_t *weights,            \
-                                         size_t taps, size_t n) {                                  \
-        across(rgb, planes, plane_size, first, weights, taps, n);                                  \
-    }                                                                                              \
-    attribute static void down_##level(uint8_t *out, const uint8_t *rows, size_t stride,           \
-                                       const int32_t *weights, size_t taps, size_t n) {            \
-        down(out, rows, stride, weights, taps, n);                                                 \
-    }
-
-KERNELS(plain, )
+static void down_plain(uint8_t *out, const uint8_t *rows, size_t stride, const int32_t *weights,
+                       size_t taps, size_t n) {
+    down(out, rows, stride, weights, taps, n);
+}
 
 vl2_resize_kernels vl2_resize_plain(void) {
     return (vl2_resize_kernels){.across = across_plain, .down = down_plain};
 }
 
 #if defined(__x86_64__) && defined(__GNUC__)
-KERNELS(avx2, __attribute__((target("avx2"))))
+#include <immintrin.h>
+
+/* Integer sums, so that their order does not matter: the bytes are those of the plain form. */
+__attribute__((target("avx2"))) static inline uint8_t clip_lanes(__m256i lanes) {
+    __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1));
+    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, _MM_SHUFFLE(1, 0, 3, 2)));
+    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, _MM_SHUFFLE(2, 3, 0, 1)));
+    return clip(_mm_cvtsi128_si32(sum));
+}
+
+/* Eight pixels a step: four in each half of a register, then a shuffle for each colour that widens
+ * its bytes to 32 bits. */
+__attribute__((target("avx2"))) static void across_avx2(uint8_t *rgb, const uint8_t *row,
+                                                        const uint32_t *first,
+                                                        const int32_t *weights, size_t taps,
+                                                        size_t n) {
+    const __m256i one = _mm256_set1_epi32(1);
+    const __m256i reds = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, -1, -1, -1, 3, -1, -1, -1, 6, -1, -1, -1, 9, -1, -1, -1));
+    /* The next colour's byte is one further; -1 must stay negative: only low bytes are raised. */
+    const __m256i greens = _mm256_add_epi32(reds, one), blues = _mm256_add_epi32(greens, one);
+    for (size_t i = 0; i < n; i++, weights += taps) {
+        const uint8_t *from = row + (size_t)first[i] * 3;
+        __m256i red = _mm256_setzero_si256(), green = red, blue = red;
+        for (size_t j = 0; j < taps; j += VL2_RESIZE_STEP, from += 3 * VL2_RESIZE_STEP) {
+            const __m128i low = _mm_loadu_si128((const __m128i *)(const void *)from);
+            const __m128i high = _mm_loadu_si128((const __m128i *)(const void *)(from + 12));
+            const __m256i pixels = _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+            const __m256i w = _mm256_loadu_si256((const __m256i *)(const void *)(weights + j));
+            red = _mm256_add_epi32(red, _mm256_mullo_epi32(_mm256_shuffle_epi8(pixels, reds), w));
+            green =
+                _mm256_add_epi32(green, _mm256_mullo_epi32(_mm256_shuffle_epi8(pixels, greens), w));
+            blue =
+                _mm256_add_epi32(blue, _mm256_mullo_epi32(_mm256_shuffle_epi8(pixels, blues), w));
+        }
+        rgb[i * 3] = clip_lanes(red);
+        rgb[i * 3 + 1] = clip_lanes(green);
+        rgb[i * 3 + 2] = clip_lanes(blue);
+    }
+}
+
+__attribute__((target("avx2"))) static void down_avx2(uint8_t *out, const uint8_t *rows,
+                                                      size_t stride, const int32_t *weights,
+                                                      size_t taps, size_t n) {
+    down(out, rows, stride, weights, taps, n);
+}
 
 vl2_resize_kernels vl2_resize_best(void) {
     if (!__builtin_cpu_supports("avx2")) return vl2_resize_plain();
@@ -156,26 +190,17 @@ typedef struct pass {
     const uint8_t *from; /* [rows or axis->in, width, 3] */
     uint8_t *to;
     size_t rows, width; /* rows of the result; width of a source row in pixels */
-    uint8_t *planes;    /* [threads, 3, plane_size] */
-    size_t plane_size;
+    uint8_t *padded;    /* [threads, padded_size]: a source row and what may be read behind it */
+    size_t padded_size;
 } pass;
-
-static void split(uint8_t *planes, size_t plane_size, const uint8_t *rgb, size_t n) {
-    uint8_t *red = planes, *green = planes + plane_size, *blue = green + plane_size;
-    for (size_t x = 0; x < n; x++) {
-        red[x] = rgb[x * 3];
-        green[x] = rgb[x * 3 + 1];
-        blue[x] = rgb[x * 3 + 2];
-    }
-}
 
 static void across_rows(void *context, size_t task, int thread) {
     const pass *p = context;
-    uint8_t *planes = p->planes + (size_t)thread * 3 * p->plane_size;
+    uint8_t *row = p->padded + (size_t)thread * p->padded_size;
     for (size_t y = task * ROWS; y < (task + 1) * ROWS && y < p->rows; y++) {
-        split(planes, p->plane_size, p->from + y * p->width * 3, p->width);
-        p->kernels.across(p->to + y * p->axis->out * 3, planes, p->plane_size, p->axis->first,
-                          p->axis->weights, p->axis->room, p->axis->out);
+        memcpy(row, p->from + y * p->width * 3, p->width * 3);
+        p->kernels.across(p->to + y * p->axis->out * 3, row, p->axis->first, p->axis->weights,
+                          p->axis->room, p->axis->out);
     }
 }
 
@@ -207,11 +232,10 @@ static vl2_status scale_across(uint8_t **out, const uint8_t *rgb, size_t width, 
     axis a;
     VL2_TRY(make_axis(&a, width, out_width, err));
     const size_t threads = pool ? (size_t)vl2_pool_threads(pool) : 1;
-    /* Zero weights read past the last tap, within this padding. */
-    const size_t plane_size = width + a.room;
-    uint8_t *planes = vl2_mem_calloc(threads * 3, plane_size), *to = NULL;
-    vl2_status status = planes ? take(&to, out_width, height, err)
-                               : vl2_fail_memory(err, "rows of a resize", threads * 3 * plane_size);
+    const size_t padded_size = (width + a.room + VL2_RESIZE_STEP) * 3;
+    uint8_t *padded = vl2_mem_calloc(threads, padded_size), *to = NULL;
+    vl2_status status = padded ? take(&to, out_width, height, err)
+                               : vl2_fail_memory(err, "rows of a resize", threads * padded_size);
     if (status == VL2_OK) {
         pass p = {.kernels = vl2_resize_best(),
                   .axis = &a,
@@ -219,12 +243,12 @@ static vl2_status scale_across(uint8_t **out, const uint8_t *rgb, size_t width, 
                   .to = to,
                   .rows = height,
                   .width = width,
-                  .planes = planes,
-                  .plane_size = plane_size};
+                  .padded = padded,
+                  .padded_size = padded_size};
         run(&p, across_rows, pool);
         *out = to;
     }
-    vl2_mem_free(planes);
+    vl2_mem_free(padded);
     free_axis(&a);
     return status;
 }

@@ -9,13 +9,14 @@
 vl2_status vl2_resize_bicubic(uint8_t **out, const uint8_t *rgb, size_t width, size_t height,
                               size_t out_width, size_t out_height, vl2_pool *pool, vl2_error *err);
 
-/* The two inner loops, compiled for the baseline and for what this machine has, from the same C;
- * tests hold them against each other. */
+/* The two inner loops, in plain C and with what this machine has; tests hold them against each
+ * other. */
 typedef struct vl2_resize_kernels {
-    /* One output row of three planes from one row of planes; weights padded with zeros to a
-     * multiple of VL2_RESIZE_STEP taps. */
-    void (*across)(uint8_t *rgb, const uint8_t *planes, size_t plane_size, const uint32_t *first,
-                   const int32_t *weights, size_t taps, size_t n);
+    /* One output row [n, 3] from one row [width, 3]: `taps` weights for each pixel, a multiple of
+     * VL2_RESIZE_STEP with zeros behind, from pixel first[i] on; may read up to VL2_RESIZE_STEP
+     * pixels more than the last tap needs. */
+    void (*across)(uint8_t *rgb, const uint8_t *row, const uint32_t *first, const int32_t *weights,
+                   size_t taps, size_t n);
     /* One output row from `taps` rows, `n` bytes each. */
     void (*down)(uint8_t *out, const uint8_t *rows, size_t stride, const int32_t *weights,
                  size_t taps, size_t n);

@@ -152,26 +152,46 @@ static double within(double value, double size, double whole) {
     return value < 0.0 ? 0.0 : value;
 }
 
-/* Where a label of this size goes: above the box, inside it, below; at its left, then its right. */
+typedef struct search { /* for a free place of a label */
+    const canvas *canvas;
+    rectangle best;
+    double least; /* area of other labels that it covers */
+} search;
+
+/* True when nothing better can come. */
+static bool try_place(search *s, double x, double y) {
+    const canvas *c = s->canvas;
+    rectangle r = s->best;
+    r.x = within(x, r.width, c->width);
+    r.y = within(y, r.height, c->height);
+    const double area = covered(c, &r);
+    if (area < s->least) {
+        s->least = area;
+        s->best = r;
+    }
+    return s->least == 0.0;
+}
+
+/* Where a label of this size goes: above the box, inside it, below it, at its left, then its right;
+ * and where all these are taken, the nearest free line over or under the box's upper edge. */
 static rectangle place(const canvas *c, const rectangle *box, double width, double height) {
     const double rows[] = {box->y - height, box->y, box->y + box->height,
                            box->y + box->height - height};
     const double columns[] = {box->x, box->x + box->width - width};
-    rectangle best = {0};
-    double least = INFINITY;
+    search s = {.canvas = c, .best = {0.0, 0.0, width, height}, .least = INFINITY};
     for (size_t i = 0; i < 8; i++) {
-        const double x = columns[i / 4], y = rows[i % 4];
+        const double y = rows[i % 4];
         if (i % 4 != 1 && (y < 0.0 || y + height > c->height)) continue;
-        const rectangle r = {within(x, width, c->width), within(y, height, c->height), width,
-                             height};
-        const double area = covered(c, &r);
-        if (area < least) {
-            least = area;
-            best = r;
-        }
-        if (area == 0.0) break;
+        if (try_place(&s, columns[i / 4], y)) return s.best;
     }
-    return best;
+    for (double far = height; far < c->height; far += height) {
+        for (size_t i = 0; i < 4; i++) {
+            const double y = i % 2 ? box->y - far : box->y + far;
+            if (y < 0.0 || y + height > c->height) continue;
+            if (try_place(&s, columns[i / 2], y)) return s.best;
+        }
+    }
+    return s.best;
 }
 
 static vl2_status draw_label(canvas *c, const vl2_box *box, const rectangle *outline,

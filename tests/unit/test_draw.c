@@ -15,6 +15,10 @@
 
 enum { GREY = 90 };
 
+/* What fontconfig keeps for the life of a process is not ours. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void) { return "leak:libfontconfig"; }
+
 static vl2_picture *plain(size_t width, size_t height) {
     uint8_t *rgb = malloc(width * height * 3);
     assert_non_null(rgb);
