@@ -1,4 +1,5 @@
 /* What each stage computes and reads, counted from the shapes: for shares of a machine's peaks. */
+#include "backend/peaks.h"
 #include "engine/engine.h"
 #include "vl2/vl2_dev.h"
 
@@ -46,8 +47,8 @@ vl2_dev_work vl2_dev_work_of(const vl2_engine *engine) {
     for (size_t i = 0; i < lang->layers; i++) {
         weights += layer_size(&engine->weights.layers[i], lang);
     }
-    double dims = lang->use_mla ? (double)(2 * lang->kv_lora + lang->rope_dim)
-                                : 2.0 * (double)lang->head_dim;
+    double dims =
+        lang->use_mla ? (double)(2 * lang->kv_lora + lang->rope_dim) : 2.0 * (double)lang->head_dim;
     const vl2_dtype_traits *traits = vl2_dtype_of(engine->weights.head.type);
     return (vl2_dev_work){
         .vision_flops = vision_flops(&engine->config.vision),
@@ -55,7 +56,15 @@ vl2_dev_work vl2_dev_work_of(const vl2_engine *engine) {
         .token_flops = 2 * weights,
         .attention_flops = 2.0 * (double)(lang->layers * lang->heads) * dims,
         .head_flops = 2 * head,
-        .token_bytes =
-            (weights + head) * (double)traits->block_bytes / (double)traits->block,
+        .token_bytes = (weights + head) * (double)traits->block_bytes / (double)traits->block,
     };
+}
+
+vl2_status vl2_dev_measure_peaks(vl2_dev_peaks *out, vl2_engine *engine, vl2_error *err) {
+    vl2_peaks peaks;
+    VL2_TRY(vl2_peaks_measure(&peaks, engine->be, err));
+    *out = (vl2_dev_peaks){.f32_gflops = peaks.f32 / 1e9,
+                           .bf16_gflops = peaks.bf16 / 1e9,
+                           .read_gb_s = peaks.read / 1e9};
+    return VL2_OK;
 }

@@ -1,0 +1,16 @@
+/* backend/cpu/peak_loops.h - loops of multiply-adds in registers; each returns the operations it did. */
+#ifndef VL2_BACKEND_CPU_PEAK_LOOPS_H
+#define VL2_BACKEND_CPU_PEAK_LOOPS_H
+
+#include <stddef.h>
+
+double vl2_peak_c_f32(size_t rounds);
+double vl2_peak_avx2_f32(size_t rounds);
+double vl2_peak_avx512_f32(size_t rounds);
+double vl2_peak_avx512bf16_bf16(size_t rounds);
+
+/* Twelve chains hide the latency of two units; the empty asm keeps a chain's value from being known. */
+#define VL2_PEAK_CHAINS 12
+#define VL2_PEAK_KEEP(value) __asm__ volatile("" : "+x"(value))
+
+#endif

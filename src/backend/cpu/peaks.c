@@ -1,0 +1,111 @@
+#include "backend/peaks.h"
+
+#include "backend/cpu/cpu.h"
+#include "backend/cpu/peak_loops.h"
+#include "base/mem.h"
+
+#include <string.h>
+#include <time.h>
+
+enum {
+    TRIES = 5,       /* of each measurement; the best counts */
+    PIECES = 4,      /* of work for each thread, so that a thread that was held up is helped */
+    ROUNDS = 400000, /* of a loop in a piece: some milliseconds */
+    READ_BYTES = 192 << 20
+};
+
+typedef struct loop { /* of a level; a higher one replaces a lower one's */
+    const char *level;
+    double (*f32)(size_t rounds), (*bf16)(size_t rounds);
+} loop;
+
+static const loop LOOPS[] = {
+    {"c", vl2_peak_c_f32, NULL},
+#if defined(__x86_64__)
+    {"avx2", vl2_peak_avx2_f32, NULL},
+    {"avx512", vl2_peak_avx512_f32, NULL},
+    {"avx512bf16", vl2_peak_avx512_f32, vl2_peak_avx512bf16_bf16},
+#endif
+};
+
+typedef struct work {
+    double (*run)(size_t rounds);
+    const uint64_t *data; /* of a reader */
+    size_t words;         /* of a piece */
+    double operations;    /* of a piece; the same from every thread */
+    uint64_t *sums;       /* [pieces]: what was read must be used */
+} work;
+
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void compute_piece(void *context, size_t i, int thread) {
+    work *w = context;
+    (void)thread;
+    double operations = w->run(ROUNDS);
+    if (i == 0) w->operations = operations;
+}
+
+static void read_piece(void *context, size_t i, int thread) {
+    work *w = context;
+    const uint64_t *data = w->data + i * w->words;
+    uint64_t a = 0, b = 0, c = 0, d = 0;
+    (void)thread;
+    for (size_t k = 0; k + 4 <= w->words; k += 4) {
+        a += data[k];
+        b += data[k + 1];
+        c += data[k + 2];
+        d += data[k + 3];
+    }
+    w->sums[i] = a + b + c + d;
+}
+
+static double best_compute(vl2_pool *pool, double (*run)(size_t rounds)) {
+    work w = {.run = run};
+    size_t pieces = (size_t)vl2_pool_threads(pool) * PIECES;
+    double best = 0;
+    for (int i = 0; run && i < TRIES; i++) {
+        double begun = seconds();
+        vl2_pool_run(pool, pieces, compute_piece, &w);
+        double rate = w.operations * (double)pieces / (seconds() - begun);
+        if (rate > best) best = rate;
+    }
+    return best;
+}
+
+static double best_read(vl2_pool *pool, uint64_t *data, uint64_t *sums, size_t pieces) {
+    work w = {.data = data, .words = READ_BYTES / sizeof *data / pieces, .sums = sums};
+    double best = 0;
+    for (int i = 0; i < TRIES; i++) {
+        double begun = seconds();
+        vl2_pool_run(pool, pieces, read_piece, &w);
+        double rate = (double)(w.words * pieces * sizeof *data) / (seconds() - begun);
+        if (rate > best) best = rate;
+    }
+    return best;
+}
+
+vl2_status vl2_peaks_measure(vl2_peaks *out, vl2_backend *be, vl2_error *err) {
+    size_t pieces = (size_t)vl2_pool_threads(be->pool) * PIECES;
+    const loop *mine = &LOOPS[0];
+    for (size_t i = 0; i < sizeof LOOPS / sizeof *LOOPS; i++) {
+        if (!strcmp(LOOPS[i].level, be->level)) mine = &LOOPS[i];
+    }
+    uint64_t *data = vl2_mem_map(READ_BYTES);
+    uint64_t *sums = vl2_mem_array(pieces, sizeof *sums);
+    if (!data || !sums) {
+        if (data) vl2_mem_unmap(data, READ_BYTES);
+        vl2_mem_free(sums);
+        return vl2_fail_memory(err, "a measurement of memory", READ_BYTES);
+    }
+    memset(data, 1, READ_BYTES); /* untouched pages would all be the same one */
+    *out = (vl2_peaks){.f32 = best_compute(be->pool, mine->f32),
+                       .bf16 = best_compute(be->pool, mine->bf16),
+                       .read = best_read(be->pool, data, sums, pieces)};
+    vl2_mem_unmap(data, READ_BYTES);
+    vl2_mem_free(sums);
+    return VL2_OK;
+}
