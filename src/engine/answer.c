@@ -53,11 +53,9 @@ vl2_status vl2_answer_find_boxes(vl2_answer *answer, const vl2_engine *engine,
     if (!n_spans) return VL2_OK;
     const vl2_picture *last = spans[n_spans - 1].picture;
     char *text;
-    VL2_TRY(
-        vl2_detokenize(&text, &size, engine, answer->ids, answer->n_ids, false, err));
-    vl2_status status =
-        vl2_boxes_parse(&answer->boxes, &answer->n_boxes, text, size, n_spans - 1,
-                        vl2_picture_width(last), vl2_picture_height(last), err);
+    VL2_TRY(vl2_detokenize(&text, &size, engine, answer->ids, answer->n_ids, false, err));
+    vl2_status status = vl2_boxes_parse(&answer->boxes, &answer->n_boxes, text, size, n_spans - 1,
+                                        vl2_picture_width(last), vl2_picture_height(last), err);
     vl2_free(text);
     return status;
 }

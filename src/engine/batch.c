@@ -27,12 +27,10 @@ vl2_status vl2_batch_create(vl2_batch **out, vl2_engine *engine, size_t max_rows
     }
     vl2_batch *batch = vl2_mem_calloc(1, sizeof *batch);
     if (!batch) return vl2_fail_memory(err, "a batch", sizeof *batch);
-    *batch =
-        (vl2_batch){.engine = engine, .max_rows = max_rows, .max_sessions = max_sessions};
+    *batch = (vl2_batch){.engine = engine, .max_rows = max_rows, .max_sessions = max_sessions};
     batch->seqs = vl2_mem_calloc(max_sessions, sizeof *batch->seqs);
-    vl2_status status = batch->seqs ? VL2_OK
-                                    : vl2_fail_memory(err, "a batch",
-                                                      max_sessions * sizeof *batch->seqs);
+    vl2_status status =
+        batch->seqs ? VL2_OK : vl2_fail_memory(err, "a batch", max_sessions * sizeof *batch->seqs);
     if (status == VL2_OK) {
         status = vl2_decoder_create(&batch->decoder, engine->be, &engine->config, &engine->weights,
                                     max_rows, max_sessions, engine->ctx_tokens, err);
@@ -168,7 +166,6 @@ vl2_status vl2_batch_run(vl2_batch *batch, const vl2_step *steps, size_t n_steps
     return VL2_OK;
 }
 
-vl2_status vl2_batch_step(vl2_batch *batch, const vl2_step *steps, size_t n_steps,
-                          vl2_error *err) {
+vl2_status vl2_batch_step(vl2_batch *batch, const vl2_step *steps, size_t n_steps, vl2_error *err) {
     return vl2_batch_run(batch, steps, n_steps, NULL, NULL, NULL, err);
 }

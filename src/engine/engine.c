@@ -153,12 +153,10 @@ vl2_status vl2_engine_start(vl2_engine *engine, const vl2_engine_options *option
     engine->kv_tokens = options->kv_tokens ? options->kv_tokens : engine->ctx_tokens;
     engine->name = vl2_mem_strdup(name, strlen(name));
     if (!engine->name) return vl2_fail_memory(err, "the engine", strlen(name) + 1);
-    vl2_backend_options be = {.threads = options->threads,
-                              .cpu_level = options->cpu_level,
-                              .compute = options->compute};
+    vl2_backend_options be = {
+        .threads = options->threads, .cpu_level = options->cpu_level, .compute = options->compute};
     VL2_TRY(vl2_backend_create(&engine->be, &be, err));
-    VL2_TRY(
-        vl2_kv_pool_create(&engine->kv, lang, engine->be->kv_type, engine->kv_tokens, err));
+    VL2_TRY(vl2_kv_pool_create(&engine->kv, lang, engine->be->kv_type, engine->kv_tokens, err));
     fill_info(engine, options);
     return VL2_OK;
 }
@@ -225,8 +223,7 @@ static vl2_status load(vl2_engine *engine, const char *path, const vl2_engine_op
     VL2_TRY(vl2_checkpoint_open(&engine->checkpoint, path, err));
     VL2_TRY(vl2_weights_bind(&engine->weights, config, engine->checkpoint, err));
     const char *pad = config->image.pad_token[0] ? config->image.pad_token : NULL;
-    VL2_TRY(
-        vl2_tokenizer_open(&engine->tokenizer, path, config->image.image_token, pad, err));
+    VL2_TRY(vl2_tokenizer_open(&engine->tokenizer, path, config->image.image_token, pad, err));
     char *name = NULL;
     VL2_TRY(base_name(&name, path, err));
     vl2_status status = vl2_engine_start(engine, options, name, err);

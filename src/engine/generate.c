@@ -168,8 +168,8 @@ static vl2_status start(run *r, vl2_error *err) {
     size_t room = r->engine->ctx_tokens - r->prompt->n_ids + 1;
     r->max_ids = options->max_tokens < room ? options->max_tokens : room;
     VL2_TRY(vl2_answer_create(&r->answer, r->max_ids, err));
-    r->answer->usage = (vl2_usage){.prompt_tokens = r->prompt->n_ids,
-                                   .image_tokens = r->prompt->image_tokens};
+    r->answer->usage =
+        (vl2_usage){.prompt_tokens = r->prompt->n_ids, .image_tokens = r->prompt->image_tokens};
     VL2_TRY(vl2_sampler_create(&r->sampler, r->engine, &options->sampling, r->prompt->ids,
                                r->prompt->n_ids, err));
     return vl2_stream_create(&r->stream, r->engine, options->skip_special_tokens, options->stop,

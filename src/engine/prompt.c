@@ -65,8 +65,8 @@ vl2_status vl2_prompt_build(vl2_prompt **out, const vl2_engine *engine, const vl
     const vl2_tokenizer *tokenizer;
     VL2_TRY(vl2_engine_tokenizer(&tokenizer, engine, err));
     vl2_template_result built = {0};
-    VL2_TRY(vl2_template_build(&built, &engine->config, tokenizer, messages, n_messages, &given,
-                               err));
+    VL2_TRY(
+        vl2_template_build(&built, &engine->config, tokenizer, messages, n_messages, &given, err));
     vl2_prompt *prompt = vl2_mem_calloc(1, sizeof *prompt);
     vl2_status status = prompt ? VL2_OK : vl2_fail_memory(err, "a prompt", sizeof *prompt);
     if (status == VL2_OK) {

@@ -14,9 +14,9 @@ static void carve(vl2_arena *arena, vl2_view_scratch *out, const vl2_config *con
     vl2_siglip_carve(arena, &out->siglip, config, 1);
     vl2_projector_carve(arena, &out->projector, config, 1);
     out->feat = vl2_arena_array(arena, vision->grid * vision->grid * vision->width, sizeof(float));
-    out->rows =
-        vl2_arena_array(arena, config->projector.grid * config->projector.grid * config->lang.hidden,
-                        sizeof(float));
+    out->rows = vl2_arena_array(
+        arena, config->projector.grid * config->projector.grid * config->lang.hidden,
+        sizeof(float));
 }
 
 size_t vl2_rows_plan(const vl2_config *config) {

@@ -13,18 +13,18 @@ typedef struct trace {
     vl2_engine *engine;
     vl2_prompt *prompt;
     vl2_dev_trace_options options;
-    size_t n_tokens, n_kept; /* T, K */
-    size_t n_views, span_view; /* N; index of the first view of the span being encoded */
+    size_t n_tokens, n_kept;      /* T, K */
+    size_t n_views, span_view;    /* N; index of the first view of the span being encoded */
     size_t step_first, step_size; /* tokens of the step under way */
-    int32_t *spatial_crop;  /* [images,2] */
-    uint8_t *mask;          /* [T] */
-    uint8_t *tiles;         /* [N,3,S,S] */
-    float *vision;          /* [N,G*G,Dv] */
-    float *projector;       /* [N,g*g,D] */
-    float *inputs_embeds;   /* [T,D] */
-    float *hidden;          /* [L+1,K,D] */
-    float *logits;          /* [K,V] */
-    int32_t *greedy_ids;    /* [options.greedy] */
+    int32_t *spatial_crop;        /* [images,2] */
+    uint8_t *mask;                /* [T] */
+    uint8_t *tiles;               /* [N,3,S,S] */
+    float *vision;                /* [N,G*G,Dv] */
+    float *projector;             /* [N,g*g,D] */
+    float *inputs_embeds;         /* [T,D] */
+    float *hidden;                /* [L+1,K,D] */
+    float *logits;                /* [K,V] */
+    int32_t *greedy_ids;          /* [options.greedy] */
     size_t n_greedy;
     char (*names)[NAME_SIZE]; /* [L+1] */
     vl2_tensor_plan *plan;    /* [FIXED + L+1] */
@@ -70,9 +70,9 @@ static vl2_status take_all(trace *t, vl2_error *err) {
 }
 
 static void drop_all(trace *t) {
-    void *const all[] = {t->mask,   t->spatial_crop, t->tiles,  t->vision,     t->projector,
-                         t->inputs_embeds, t->hidden, t->logits, t->greedy_ids, t->names,
-                         t->plan};
+    void *const all[] = {t->mask,       t->spatial_crop,  t->tiles,  t->vision,
+                         t->projector,  t->inputs_embeds, t->hidden, t->logits,
+                         t->greedy_ids, t->names,         t->plan};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) vl2_mem_free(all[i]);
     vl2_sampler_free(t->sampler);
     vl2_batch_free(t->batch);
@@ -213,8 +213,8 @@ static vl2_status run_all(trace *t, vl2_error *err) {
     VL2_TRY(vl2_prompt_fits(t->prompt, 0, 0, err));
     t->n_tokens = t->prompt->n_ids;
     t->n_views = views_before(t->prompt, t->prompt->n_spans);
-    t->n_kept = t->options.all_positions || t->n_tokens < LAST_POSITIONS ? t->n_tokens
-                                                                         : LAST_POSITIONS;
+    t->n_kept =
+        t->options.all_positions || t->n_tokens < LAST_POSITIONS ? t->n_tokens : LAST_POSITIONS;
     size_t room = t->engine->ctx_tokens - t->n_tokens + 1;
     if (t->options.greedy > room) t->options.greedy = room;
     VL2_TRY(take_all(t, err));

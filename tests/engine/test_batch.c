@@ -65,8 +65,8 @@ static void run_together(vl2_engine *engine, member *members, size_t n) {
             member *m = &members[i];
             if (m->n_new == N_NEW || (i == 1 && n > 1 && turn < 3)) continue;
             size_t pending = vl2_session_pending(m->session);
-            steps[n_steps++] = (vl2_step){
-                .session = m->session, .n_tokens = pending < m->chunk ? pending : m->chunk};
+            steps[n_steps++] = (vl2_step){.session = m->session,
+                                          .n_tokens = pending < m->chunk ? pending : m->chunk};
         }
         if (!n_steps) break;
         must(err, vl2_batch_step(batch, steps, n_steps, &err));
@@ -202,8 +202,7 @@ static void test_pool_full(void **state) {
     for (size_t i = 0; i < 3; i++) {
         must(err, vl2_session_create(&sessions[i], engine, &err));
         must(err, vl2_session_feed_prompt(sessions[i], prompt, 0, &err));
-        steps[i] =
-            (vl2_step){.session = sessions[i], .n_tokens = vl2_session_pending(sessions[i])};
+        steps[i] = (vl2_step){.session = sessions[i], .n_tokens = vl2_session_pending(sessions[i])};
     }
     assert_int_equal(vl2_batch_step(batch, steps, 3, &err), VL2_ERR_KV_FULL);
     assert_int_equal(err.status, VL2_ERR_KV_FULL);

@@ -59,9 +59,9 @@ static void test_sees_small_things(void **state) {
 /* Copies a checkpoint of one file, with `change` added to the first number of a tensor. */
 static void copy_with_error(const char *folder, const char *from, const char *tensor,
                             float change) {
-    static const char *const names[] = {"config.json", "processor_config.json", "tokenizer.json",
-                                        "tokenizer_config.json", "special_tokens_map.json",
-                                        "model.safetensors"};
+    static const char *const names[] = {
+        "config.json",           "processor_config.json",   "tokenizer.json",
+        "tokenizer_config.json", "special_tokens_map.json", "model.safetensors"};
     char path[MAX_PATH_SIZE];
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         snprintf(path, sizeof path, "%s/%s", from, names[i]);
@@ -135,8 +135,7 @@ static void test_sees_one_wrong_weight(void **state) {
 static void test_not_a_number(void **state) {
     (void)state;
     static const char *const tensors[] = {"vision.blocks.0.attn.proj.weight",
-                                          "language.lm_head.weight",
-                                          "language.model.norm.weight"};
+                                          "language.lm_head.weight", "language.model.norm.weight"};
     golden_case c = golden_named("mini-small/one_image");
     for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) {
         char folder[] = "/tmp/vl2-nan-XXXXXX";

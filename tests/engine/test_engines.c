@@ -232,8 +232,10 @@ static void test_dummy(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_engines_in_threads), cmocka_unit_test(test_info),
-        cmocka_unit_test(test_refusals),           cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_engines_in_threads),
+        cmocka_unit_test(test_info),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_texts),
         cmocka_unit_test(test_dummy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,8 +45,7 @@ static void check_case(vl2_engine *engine, const golden_case *c, const schedule 
 
 /* All cases of a model with one engine. */
 static void check_model(size_t first, size_t end, const schedule *s) {
-    vl2_engine *engine =
-        open_engine(cases[first].model, VL2_COMPUTE_F32, s->threads, s->level);
+    vl2_engine *engine = open_engine(cases[first].model, VL2_COMPUTE_F32, s->threads, s->level);
     for (size_t i = first; i < end; i++) check_case(engine, &cases[i], s);
     vl2_engine_close(engine);
 }
@@ -97,8 +96,7 @@ static void test_every_combination(void **state) {
         for (int threads = 1; threads <= 3; threads++) {
             for (size_t i = 0; i < n_cases; i++) {
                 if (!all && !strstr(cases[i].name, "tall_image_mid")) continue;
-                vl2_engine *engine =
-                    open_engine(cases[i].model, VL2_COMPUTE_F32, threads, *level);
+                vl2_engine *engine = open_engine(cases[i].model, VL2_COMPUTE_F32, threads, *level);
                 for (size_t k = 0; k < sizeof chunks / sizeof *chunks; k++) {
                     schedule s = {.threads = threads, .level = *level, .chunk = chunks[k]};
                     check_case(engine, &cases[i], &s);

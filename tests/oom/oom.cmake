@@ -3,4 +3,4 @@ foreach(function malloc calloc realloc posix_memalign mmap)
     list(APPEND wraps -Wl,--wrap=${function})
 endforeach()
 vl2_test(test_oom SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_oom.c
-    LIBS engine_test_support vl2_static LABELS oom LINK_OPTIONS ${wraps})
+    LIBS engine_test_support vl2_static LINK_OPTIONS ${wraps})
