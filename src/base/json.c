@@ -50,7 +50,9 @@ static vl2_status check_depth(const char *text, size_t size, const char *name, v
 
 static vl2_status fail_parse(const json_error_t *error, size_t size, const char *name,
                              vl2_error *err) {
-    if (json_error_code(error) == json_error_out_of_memory) return vl2_fail_memory(err, name, size);
+    /* the parser has words for what is wrong with a text, and none when its memory ran out */
+    if (!error->text[0] || json_error_code(error) == json_error_out_of_memory)
+        return vl2_fail_memory(err, name, size);
     if (error->line < 0) return vl2_fail(err, VL2_ERR_FORMAT, "%s: %s", name, error->text);
     return vl2_fail(err, VL2_ERR_FORMAT, "%s: line %d, column %d: %s", name, error->line,
                     error->column, error->text);

@@ -97,17 +97,17 @@ static void sweep(vl2_status (*call)(vl2_error *err), size_t at_least) {
         if (status != VL2_ERR_MEMORY || !strstr(err.text, "out of memory"))
             fail_msg("allocation %zu: status %d \"%s\"", n, (int)status, err.text);
     }
-    assert_true(n - 1 >= at_least);
+    if (n - 1 < at_least) fail_msg("only %zu allocations", n - 1);
 }
 
 static void test_open(void **state) {
     (void)state;
-    sweep(open_and_bind, 500);
+    sweep(open_and_bind, 60);
 }
 
 static void test_others(void **state) {
     (void)state;
-    sweep(make_up, 200);
+    sweep(make_up, 100);
     sweep(write_file, 4);
     sweep(make_pool, 2);
     sweep(quote, 3);
