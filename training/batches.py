@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -13,6 +12,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from . import tokenizer
+from .grade import right
 from .language import Layout
 from .scenes import questions
 from .settings import GRID
@@ -83,11 +83,24 @@ class Batch:
     turns: list[Turn]
 
 
+def move(b: Batch, device: str) -> Batch:
+    """The batch on a device."""
+    if device == "cpu":
+        return b
+    there = {k: v.to(device, non_blocking=True) for k, v in vars(b).items() if isinstance(v, Tensor)}
+    views = {k: v.to(device, non_blocking=True) for k, v in b.views.items()}
+    layout = Layout(*(t.to(device) for t in (b.layout.position, b.layout.prefix, b.layout.turns)))
+    return replace(b, views=views, layout=layout, **there)
+
+
 class Maker:
-    def __init__(self, stream, seed: int, device: str, turns: int = 10, even: bool = False, pairs: float = 0.0):
+    def __init__(self, stream, seed: int, device: str, turns: int = 10, even: bool = False, pairs: float = 0.0,
+                 short: bool = False):
         self.stream, self.rng, self.device = stream, np.random.default_rng([4, seed]), device
         self.count, self.even, self.pairs = turns, even, pairs
         self.share = np.array([1.0 if even else s for s in SHARE])
+        if short:
+            self.share[[i for i, t in enumerate(EVERY) if t.startswith(("ground", "caption", "relation"))]] = 0
         self.share /= self.share.sum()
 
     def _turn(self, asked: tuple[str, str, str, str]) -> Turn:
@@ -194,25 +207,6 @@ def by_task(b: Batch, each: Tensor, mean: dict[str, float]) -> None:
         mean[k] = 0.95 * mean.get(k, sum(v) / len(v)) + 0.05 * sum(v) / len(v)
 
 
-def numbers(text: str) -> list[list[int]]:
-    return [[int(v) for v in m] for m in re.findall(r"(\d+), (\d+), (\d+), (\d+)", text)]
-
-
-def iou(a: list[int], b: list[int]) -> float:
-    w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    both = max(0, w) * max(0, h)
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both
-    return both / union if union > 0 else 0.0
-
-
-def answer_score(task: str, said: str, want: str) -> float:
-    """1 for a right answer: the same text, or boxes that each overlap by more than half."""
-    if task.startswith(("ground", "caption")) and "<|det|>" in want:
-        a, b = numbers(said), numbers(want)
-        return float(len(a) == len(b) and all(iou(x, y) > 0.5 for x, y in zip(a, b)))
-    return float(said.strip() == want)
-
-
 def scores(b: Batch, best: Tensor) -> list[tuple[str, float]]:
     said: dict[int, list[int]] = {}
     for n, v in zip(b.owner, best.tolist()):
@@ -220,7 +214,7 @@ def scores(b: Batch, best: Tensor) -> list[tuple[str, float]]:
     out = []
     for n, ids in said.items():
         turn = b.turns[n]
-        score = answer_score(turn.task, TOKENS.decode(ids), turn.answer)
+        score = right(turn.task, TOKENS.decode(ids), turn.answer)
         out.append((turn.task, score))
         out.append(("all-" + turn.lang, score))
     return out

@@ -244,7 +244,7 @@ class Moe(nn.Module):
         source = order // k
         parts = x[source].split(self.load.tolist())
         done = torch.cat([e(p) for e, p in zip(self.experts, parts)])
-        out = torch.zeros_like(x).index_add(0, source, done * weight.flatten()[order, None])
+        out = torch.zeros_like(x).index_add(0, source, (done * weight.flatten()[order, None]).to(x.dtype))
         return out + self.shared_experts(x) if hasattr(self, "shared_experts") else out
 
 

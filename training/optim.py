@@ -44,15 +44,21 @@ class Muon(torch.optim.Optimizer):
 class Both:
     """Muon and AdamW as one optimizer; matrices by Muon, unless their name says embedding or head."""
 
-    def __init__(self, named: list[tuple[str, nn.Parameter]], muon: float, adam: float):
+    def __init__(self, named: list[tuple[str, nn.Parameter]], muon: float, adam: float, slow: float = 1.0):
+        """slow: what the warmed vision tower's rate is multiplied with."""
+
+        def seen(name: str) -> bool:
+            return any(k in name for k in ("vision.", "projector.", "heads."))
+
         plain = ("embed", "lm_head", "head.", "gate.weight", "newline", "seperator")
         matrix = [(n, p) for n, p in named if p.ndim >= 2 and muon > 0 and not any(k in n for k in plain)]
         taken = {id(p) for _, p in matrix}
-        rest = [p for n, p in named if id(p) not in taken]
+        rest = [(p, adam * (slow if seen(n) else 1.0)) for n, p in named if id(p) not in taken]
         self.parts: list[torch.optim.Optimizer] = []
         if matrix:
-            self.parts.append(Muon([p for _, p in matrix], muon))
-        self.parts.append(torch.optim.AdamW(rest, adam, betas=(0.9, 0.97), weight_decay=0.01, fused=True))
+            self.parts.append(Muon([{"params": [p], "lr": muon * (slow if seen(n) else 1.0)} for n, p in matrix], muon))
+        groups = [{"params": [p for p, r in rest if r == rate], "lr": rate} for rate in sorted({r for _, r in rest})]
+        self.parts.append(torch.optim.AdamW(groups, adam, betas=(0.9, 0.97), weight_decay=0.01, fused=True))
         self.base = [g["lr"] for o in self.parts for g in o.param_groups]
         self.params = [p for _, p in named]
 

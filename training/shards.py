@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
@@ -110,16 +111,24 @@ def main() -> None:
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--first", type=int, default=0, help="number of the first shard")
     p.add_argument("--count", type=int, default=10)
-    p.add_argument("--step", type=int, default=1, help="stride, for several workers")
+    p.add_argument("--workers", type=int, default=1)
     p.add_argument("--split", default="train", choices=["train", "held-out"])
     p.add_argument("--kind", default="mix", choices=["mix", "items", "text"])
     a = p.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
-    for k in range(a.first, a.first + a.count * a.step, a.step):
-        kind = a.kind if a.kind != "mix" else ("text" if k % 10 in (1, 4, 8) else "items")
-        path = a.out / f"{a.split}-{kind}-{k:05d}.npz"
-        if not path.exists():
-            write_shard(path, k * PER_SHARD, a.split, kind)
+    with Pool(a.workers) as pool:
+        jobs = [(a.out, a.split, a.kind, k) for k in range(a.first, a.first + a.count)]
+        for _ in pool.imap_unordered(_job, jobs):
+            pass
+
+
+def _job(job: tuple[Path, str, str, int]) -> None:
+    out, split, kind, k = job
+    if kind == "mix":
+        kind = "text" if k % 10 in (1, 4, 8) else "items"
+    path = out / f"{split}-{kind}-{k:05d}.npz"
+    if not path.exists():
+        write_shard(path, k * PER_SHARD, split, kind)
 
 
 if __name__ == "__main__":

@@ -22,5 +22,6 @@ def load_state(path: Path, model: nn.Module, optim: Any) -> dict[str, Any]:
         return {}
     state = torch.load(path, map_location="cpu", weights_only=True)
     model.load_state_dict(state["model"])
-    optim.load_state_dict(state["optim"])
+    if "optim" in state:
+        optim.load_state_dict(state["optim"])
     return state["extra"]

@@ -51,17 +51,18 @@ def learn_merges(words: Counter[str]) -> list[tuple[str, str]]:
                 i += 1
 
 
-def build() -> dict:
+def build(small: bool = False) -> dict:
+    """The file; small: bytes and special tokens alone."""
     letters = byte_letters()
     vocab = {t: i for i, t in enumerate([BOS, EOS, PAD])}
     for b in sorted(letters.values()):
         vocab[b] = len(vocab)
     merges: list[tuple[str, str]] = []
-    for n in range(10, 1000):
+    for n in range(10, 10 if small else 1000):
         tail_first = n >= 100 and 10 <= n % 100 < n // 10      # the pair of lower rank joins first
         cut = 1 if tail_first else -1
         merges.append((str(n)[:cut], str(n)[cut:]))
-    merges += learn_merges(wording_words())
+    merges += [] if small else learn_merges(wording_words())
     for left, right in merges:
         vocab.setdefault(left + right, len(vocab))
     added = [(vocab[t], t) for t in (BOS, EOS, PAD)] + [(len(vocab) + i, t) for i, t in enumerate(ADDED)]

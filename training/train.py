@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import batches, config, data
+from . import batches, config, data, workers
 from .export import export
 from .init import init_language
 from .model import Model
@@ -66,7 +66,7 @@ def start(a: argparse.Namespace) -> tuple[Learner, Both, dict]:
         learner.model.projector.load_state_dict({k[10:]: v for k, v in warm.items() if k.startswith("projector.")})
         init_language(learner.model, learner.heads.row_head)
     learner = learner.to(a.device)
-    optim = Both([(n, p) for n, p in learner.named_parameters() if p.requires_grad], a.muon, a.adam)
+    optim = Both([(n, p) for n, p in learner.named_parameters() if p.requires_grad], a.muon, a.adam, a.slow)
     return learner, optim, load_state(a.state / "train.pt", learner, optim)
 
 
@@ -89,25 +89,26 @@ def run(a: argparse.Namespace) -> None:
     step, before = done.get("step", 0), done.get("seconds", 0.0)
     if a.eval:
         print(evaluate(learner, a, a.eval))
-    maker = batches.Maker(data.pictures(a.shards, a.seed + step, {"items": 1 - a.text, "text": a.text}),
-                          a.seed + step, a.device, a.turns, pairs=a.pairs)
+    source = workers.start(a, a.seed + step)
     begin = saved = tested = time.time()
     file = open(a.state / "train.csv", "a", newline="")
     log, mean, by_task = csv.writer(file), 0.0, {}
-    while (spent := before + time.time() - begin) < a.minutes * 60:
+    while (spent := before + time.time() - begin) < min(a.minutes, a.until) * 60:
         left = 1 - spent / (a.minutes * 60)
-        b = maker.make(a.batch)
-        logits, near = learner(b)
+        b = batches.move(next(source), a.device)
+        with torch.autocast(a.device, torch.bfloat16, enabled=a.bf16):
+            logits, near = learner(b)
+        logits = logits.float()
         each = F.cross_entropy(logits, b.target, reduction="none")
         (each.mean() + a.patch * sum(near.values())).backward()
         step += 1
-        scale = min(1.0, step / 40) * max(0.02, min(1.0, left / a.fall))
+        scale = min(1.0, step / 25) * max(0.02, min(1.0, left / a.fall))
         optim.step(scale)
         full = balance(learner.model, 0.004 * scale)
         mean = 0.97 * mean + 0.03 * each.mean().item() if mean else each.mean().item()
         batches.by_task(b, each.detach(), by_task)
-        if step % 25 == 0:
-            print(step, f"{spent:.0f}s loss {mean:.3f} full {full:.1f} patch {float(sum(near.values())):.3f}",
+        if step % 10 == 0:
+            print(step, f"{spent:.0f}s loss {mean:.3f} full {full:.1f} patch {sum(v.item() for v in near.values()):.3f}",
                   {k: round(v, 2) for k, v in sorted(by_task.items())}, flush=True)
             log.writerow([step, round(spent), round(mean, 4), round(full, 2)]), file.flush()
         if time.time() - tested > a.test_every * 60:
@@ -132,18 +133,23 @@ def main() -> None:
     p.add_argument("--state", type=Path, required=True)
     p.add_argument("--shards", type=Path, required=True)
     p.add_argument("--minutes", type=float, default=60, help="of training in all, earlier runs counted")
+    p.add_argument("--until", type=float, default=1e9, help="stop earlier than --minutes, which gives the falling rate")
     p.add_argument("--batch", type=int, default=24, help="pictures")
     p.add_argument("--turns", type=int, default=10, help="questions a picture")
     p.add_argument("--muon", type=float, default=1.5e-3)
     p.add_argument("--adam", type=float, default=1.5e-3)
+    p.add_argument("--slow", type=float, default=0.3, help="rate of the warmed vision tower over the others'")
     p.add_argument("--text", type=float, default=0.15, help="share of pictures of words")
     p.add_argument("--pairs", type=float, default=0.0, help="share of conversations with two pictures")
     p.add_argument("--patch", type=float, default=0.15, help="weight of the patches' losses")
     p.add_argument("--fall", type=float, default=0.4, help="the last share of the time, in which the rate falls")
     p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--easy", type=int, default=0, help="only square pictures of at most so many items, short answers")
     p.add_argument("--eval", type=int, default=0)
     p.add_argument("--test-every", type=float, default=6, help="minutes")
     p.add_argument("--export", type=Path)
+    p.add_argument("--workers", type=int, default=0, help="processes that make batches")
+    p.add_argument("--bf16", action="store_true", help="matrix products in bfloat16, for a GPU")
     p.add_argument("--device", default="cpu")
     run(p.parse_args())
 
