@@ -16,7 +16,7 @@
 enum { GREY = 90 };
 
 /* What fontconfig keeps for the life of a process is not ours. */
-const char *__lsan_default_suppressions(void);
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void) { return "leak:libfontconfig"; }
 
 static vl2_picture *plain(size_t width, size_t height) {
