@@ -9,7 +9,8 @@ double vl2_peak_avx2_f32(size_t rounds);
 double vl2_peak_avx512_f32(size_t rounds);
 double vl2_peak_avx512bf16_bf16(size_t rounds);
 
-/* Twelve chains hide the latency of two units; the empty asm keeps a chain's value from being known. */
+/* Twelve chains hide the latency of two units; what they end in must be wanted. (An asm inside the
+ * loop would keep the chains in memory.) */
 #define VL2_PEAK_CHAINS 12
 #define VL2_PEAK_KEEP(value) __asm__ volatile("" : "+x"(value))
 

@@ -129,12 +129,14 @@ INLINE void packed_tile(float *y, size_t ldy, const float *x, const float *w, si
     __m256 acc[MR][NR];
     for (size_t i = 0; i < m; i++)
         for (size_t j = 0; j < n; j++) acc[i][j] = _mm256_setzero_ps();
-    for (size_t k = 0; k < kp; k += 8) {
-        __m256 xs[MR];
-        for (size_t i = 0; i < m; i++) xs[i] = _mm256_loadu_ps(x + i * kp + k);
-        for (size_t j = 0; j < n; j++) {
-            __m256 ws = _mm256_loadu_ps(w + j * kp + k);
-            for (size_t i = 0; i < m; i++) acc[i][j] = _mm256_fmadd_ps(xs[i], ws, acc[i][j]);
+    for (size_t k = 0; k < kp; k += STEP) {
+        for (size_t h = 0; h < STEP; h += 8) {
+            __m256 xs[MR];
+            for (size_t i = 0; i < m; i++) xs[i] = _mm256_loadu_ps(x + i * kp + k + h);
+            for (size_t j = 0; j < n; j++) {
+                __m256 ws = _mm256_loadu_ps(w + j * kp + k + h);
+                for (size_t i = 0; i < m; i++) acc[i][j] = _mm256_fmadd_ps(xs[i], ws, acc[i][j]);
+            }
         }
     }
     for (size_t i = 0; i < m; i++) put(y + i * ldy, add_lanes(acc[i], n), n, add);

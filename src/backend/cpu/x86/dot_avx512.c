@@ -125,12 +125,14 @@ INLINE void packed_tile(float *y, size_t ldy, const float *x, const float *w, si
     __m512 acc[MR][NR];
     for (size_t i = 0; i < m; i++)
         for (size_t j = 0; j < n; j++) acc[i][j] = _mm512_setzero_ps();
-    for (size_t k = 0; k < kp; k += 16) {
-        __m512 ws[NR];
-        for (size_t j = 0; j < n; j++) ws[j] = _mm512_loadu_ps(w + j * kp + k);
-        for (size_t i = 0; i < m; i++) {
-            __m512 xs = _mm512_loadu_ps(x + i * kp + k);
-            for (size_t j = 0; j < n; j++) acc[i][j] = _mm512_fmadd_ps(xs, ws[j], acc[i][j]);
+    for (size_t k = 0; k < kp; k += STEP) {
+        for (size_t h = 0; h < STEP; h += 16) {
+            __m512 ws[NR];
+            for (size_t j = 0; j < n; j++) ws[j] = _mm512_loadu_ps(w + j * kp + k + h);
+            for (size_t i = 0; i < m; i++) {
+                __m512 xs = _mm512_loadu_ps(x + i * kp + k + h);
+                for (size_t j = 0; j < n; j++) acc[i][j] = _mm512_fmadd_ps(xs, ws[j], acc[i][j]);
+            }
         }
     }
     for (size_t i = 0; i < m; i++) put(y + i * ldy, add_lanes(acc[i], n), n, add);
