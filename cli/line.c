@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* ppoll */
 #include "line.h"
 
 #include "models.h"
@@ -5,8 +6,11 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +56,38 @@ static void find_history(vl2_buf *out) {
     vl2_buf_free(&folder);
 }
 
+/* A byte of what is typed. Ctrl-C ends the wait, also when it came a moment before: SIGINT is let
+ * through only while ppoll waits. */
+static int read_byte(char *out) {
+    struct pollfd typed = {.fd = STDIN_FILENO, .events = POLLIN};
+    sigset_t interrupt, before;
+    int ready = -1;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    sigprocmask(SIG_BLOCK, &interrupt, &before);
+    while (!cli_terminal_interrupted() && ready < 0) {
+        ready = ppoll(&typed, 1, NULL, &before);
+        if (ready < 0 && errno != EINTR) break;
+    }
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return ready > 0 ? (int)read(STDIN_FILENO, out, 1) : -1;
+}
+
+/* libedit's way to a character, UTF-8 whatever the locale is; it would wait on after a signal. */
+static int read_character(EditLine *edit, wchar_t *out) {
+    char bytes[4];
+    size_t size = 0, length = 0;
+    (void)edit;
+    do {
+        int n = read_byte(&bytes[size]);
+        if (n <= 0) return n;
+        size++;
+    } while (size < sizeof bytes && vl2_utf8_whole(bytes, size) == 0);
+    uint32_t code = vl2_utf8_next(bytes, size, &length);
+    *out = code == UINT32_MAX ? L'?' : (wchar_t)code;
+    return 1;
+}
+
 static void start_editing(cli_line *l) {
     HistEvent event;
     l->edit = el_init("vl2", stdin, stderr, stderr); /* stdout is for answers */
@@ -64,6 +100,7 @@ static void start_editing(cli_line *l) {
     el_set(l->edit, EL_PROMPT, prompt);
     el_set(l->edit, EL_EDITOR, "emacs");
     el_set(l->edit, EL_SIGNAL, 0);
+    el_set(l->edit, EL_GETCFN, read_character);
     el_set(l->edit, EL_HIST, history, l->history);
     el_set(l->edit, EL_BIND, "^R", "em-inc-search-prev", NULL);
     el_source(l->edit, NULL);
@@ -72,8 +109,7 @@ static void start_editing(cli_line *l) {
 static cli_line_end edited(cli_line *l, const char **text) {
     HistEvent event;
     int n = 0;
-    /* a Ctrl-C that came before the line was waited for interrupts no read */
-    const char *line = cli_terminal_interrupted() ? NULL : el_gets(l->edit, &n);
+    const char *line = el_gets(l->edit, &n);
     if (cli_terminal_interrupted()) {
         el_reset(l->edit);
         return CLI_LINE_INTERRUPTED;

@@ -29,7 +29,7 @@ void cli_terminal_init(void) {
     sigaction(SIGINT, &action, NULL);
     action.sa_handler = SIG_DFL; /* also where the parent had it ignored */
     sigaction(SIGPIPE, &action, NULL);
-    setlocale(LC_CTYPE, ""); /* what libedit takes for a character; numbers keep their point */
+    if (!setlocale(LC_CTYPE, "C.UTF-8")) setlocale(LC_CTYPE, ""); /* for libedit's characters */
 }
 
 bool cli_terminal_interrupted(void) { return interrupted != 0; }

@@ -136,7 +136,7 @@ class Bench(ProgramTest):
     def test_made_up_weights_in_a_config_s_shapes(self):
         out = json.loads(self.good("bench", "--dummy", MINI / "config.json", *self.WORDS[3:], "--json"))
         self.assertEqual(out["stages"][0]["stage"], "load")
-        self.bad(1, "bench", "--dummy", "huge", contains="huge")
+        self.bad(2, "bench", "--dummy", "huge", contains="huge")
 
     def test_wrong_lengths(self):
         for length in ("0", "x", "-5", "99999999999"):

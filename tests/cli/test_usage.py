@@ -10,7 +10,8 @@ COMMANDS = "run chat batch bench inspect tokenize detokenize trace pull version"
 class Usage(ProgramTest):
     def test_overview_names_every_command(self):
         said = self.good("--help")
-        self.assertEqual(re.findall(r"^  vl2 (\w+)  ", said, re.M), COMMANDS)
+        listed = re.findall(r"^  vl2 (\w+)  ", said, re.M)
+        self.assertEqual([c for c in listed if c != "serve"], COMMANDS) # serve: where the build has it
         self.assertEqual(vl2().returncode, 2)
         self.assertEqual(vl2().stdout, b"")
 
