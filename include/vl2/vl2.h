@@ -305,7 +305,7 @@ typedef struct vl2_box {
     const char *label;
     size_t image;   /* index over the conversation */
     int box[4];     /* x1, y1, x2, y2 in pixels of that picture */
-    int box_999[4]; /* as the model said them, clamped to 0 … 999 */
+    int box_999[4]; /* as the model said them, within 0 … 999, corners in order */
 } vl2_box;
 
 typedef struct vl2_usage {
