@@ -7,9 +7,9 @@
 #include "backend/cpu/cpu.h"
 
 enum {
-    PANEL = 64,        /* outputs of a task at most */
+    PANEL = 128,       /* outputs of a task at most */
     RUN = 384,         /* rows of a task at most */
-    TILE_ROWS = 96,    /* rows whose block of k stays in the second-level cache */
+    TILE_ROWS = 72,    /* rows whose block of k stays in the second-level cache */
     STRIP = 8,         /* outputs read side by side from the mapping */
     DIRECT_ROWS = 8,   /* up to so many rows, widening a panel does not pay */
     BLOCK_BYTES = 3072 /* of a packed row of weights at most */
