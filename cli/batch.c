@@ -63,7 +63,7 @@ static vl2_status write_line(batch *b, const char *id, const cli_turn *turn, con
                              size_t n_boxes, const char *error, vl2_error *err) {
     vl2_buf out = {0};
     vl2_status status = VL2_OK;
-    const char *text = turn ? turn->text.data : "";
+    const char *text = turn ? cli_turn_text(turn) : "";
     vl2_usage usage = turn ? turn->usage : (vl2_usage){0};
     VL2_GOTO(done, status, vl2_buf_addf(&out, err, "{\"id\": %s, ", id));
     VL2_GOTO(done, status, cli_json_out_text(&out, text, err));

@@ -68,6 +68,25 @@ static void say_speed(const chat *c, const cli_turn *turn) {
                       c->talk.decode_ms > 0 ? tokens / c->talk.decode_ms * 1e3 : 0);
 }
 
+/* What was said becomes a message. An <image> that the model made up is left out: only a user's may
+ * stand for a picture. */
+static vl2_status add_answer(cli_conversation *talk, const cli_turn *turn, vl2_error *err) {
+    static const char TAG[] = "<image>";
+    vl2_buf text = {0};
+    const char *from = cli_turn_text(turn);
+    vl2_status status = VL2_OK;
+    for (const char *tag; (tag = strstr(from, TAG)) != NULL && status == VL2_OK;) {
+        status = vl2_buf_add(&text, from, (size_t)(tag - from), err);
+        from = tag + sizeof TAG - 1;
+    }
+    if (status == VL2_OK) status = vl2_buf_add(&text, from, strlen(from), err);
+    if (status == VL2_OK) {
+        status = cli_conversation_add(talk, VL2_ROLE_ASSISTANT, text.data, text.size, err);
+    }
+    vl2_buf_free(&text);
+    return status;
+}
+
 static void say_end(const chat *c, const cli_turn *turn) {
     if (c->talk.dropped) {
         cli_terminal_say("the context is full: the %zu oldest turns were dropped", c->talk.dropped);
@@ -88,8 +107,7 @@ static vl2_status answer(chat *c, vl2_error *err) {
     VL2_TRY(cli_talk_answer(&turn, &c->talk, &c->conversation, &options, err));
     vl2_status status = cli_terminal_write("\n", 1, err);
     if (status == VL2_OK) {
-        status = cli_conversation_add(&c->conversation, VL2_ROLE_ASSISTANT,
-                                      turn.text.data ? turn.text.data : "", turn.text.size, err);
+        status = add_answer(&c->conversation, &turn, err);
     }
     if (status == VL2_OK) status = say_boxes(c, &turn, err);
     if (!c->options->quiet) say_end(c, &turn);

@@ -92,7 +92,22 @@ vl2_status cli_turn_finish(cli_turn *t, vl2_error *err) {
     const char *text = NULL;
     size_t size = 0;
     VL2_TRY(vl2_stream_finish(t->stream, &text, &size, err));
-    return vl2_buf_add(&t->text, text, size, err);
+    VL2_TRY(vl2_buf_add(&t->text, text, size, err));
+    const char *first = t->text.data;
+    size = t->text.size;
+    if (!first) return VL2_OK;
+    vl2_utf8_strip(&first, &size);
+    t->text.size = (size_t)(first - t->text.data) + size;
+    t->text.data[t->text.size] = 0;
+    return VL2_OK;
+}
+
+const char *cli_turn_text(const cli_turn *t) {
+    const char *text = t->text.data;
+    size_t size = t->text.size;
+    if (!text) return "";
+    vl2_utf8_strip(&text, &size);
+    return text;
 }
 
 vl2_status cli_turn_boxes(vl2_box **out, size_t *n, const cli_turn *t, size_t image,

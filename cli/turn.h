@@ -12,7 +12,7 @@ typedef struct cli_turn {
     vl2_engine *engine;
     vl2_sampler *sampler;
     vl2_stream *stream;
-    vl2_buf text; /* as it may be shown; stripped at its end by _finish */
+    vl2_buf text; /* as it came */
     size_t shown; /* bytes of it that were shown */
     int32_t *ids; /* generated, without the eos */
     size_t n_ids, max_tokens;
@@ -29,8 +29,9 @@ vl2_status cli_turn_start(cli_turn *out, vl2_engine *engine, const vl2_prompt *p
 vl2_status cli_turn_take(cli_turn *turn, vl2_session *session, vl2_error *err);
 /* Text that came since the last call and may be shown; white space at its end waits. */
 const char *cli_turn_news(cli_turn *turn, size_t *size);
-/* Ends the stream and strips the text: turn->text.data is never NULL afterwards. */
+/* Ends the stream; white space at the text's end goes. */
 vl2_status cli_turn_finish(cli_turn *turn, vl2_error *err);
+const char *cli_turn_text(const cli_turn *turn); /* the whole answer, stripped at both ends */
 /* The answer's boxes on picture `image` of that size; *out is freed with vl2_free. */
 vl2_status cli_turn_boxes(vl2_box **out, size_t *n, const cli_turn *turn, size_t image,
                           const vl2_picture *picture, vl2_error *err);
