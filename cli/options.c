@@ -156,7 +156,7 @@ enum { N_OPTIONS = sizeof OPTIONS / sizeof *OPTIONS };
 
 static const char *const GROUPS[N_GROUPS] = {
     [MODEL] = "The model",       [QUESTION] = "The question", [ANSWER] = "The answer",
-    [OUTPUT] = "What comes out", [SERVER] = "The server",      [OTHER] = "Others",
+    [OUTPUT] = "What comes out", [SERVER] = "The server",     [OTHER] = "Others",
 };
 
 void cli_options_init(cli_options *options) {

@@ -116,6 +116,8 @@ vl2_engine *open_engine(const char *model, vl2_compute compute, int threads, con
     vl2_engine *engine;
     vl2_engine_options options;
     vl2_engine_options_init(&options);
+    options.ctx_tokens =
+        4096; /* a fixture's dynamic rope has few positions, and its prompts more */
     options.compute = compute;
     options.threads = threads;
     options.cpu_level = level;
