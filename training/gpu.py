@@ -65,7 +65,7 @@ def main() -> None:
         torch.save(kept, a.state / "train.pt")
     shards = a.state / "shards"
     call("shards", out=shards, first=calls * a.shards, count=a.shards, workers=cores)
-    call("shards", out=shards, split="held-out", count=3, workers=3)
+    call("shards", out=shards, split="held-out", count=2, workers=2)
     if not calls:
         call("warm", state=a.state, shards=shards, minutes=a.warm, batch=1024, device=a.device)
     left = a.minutes - (time.time() - begin) / 60 - 0.5

@@ -125,7 +125,8 @@ def run(a: argparse.Namespace) -> None:
     save_state(a.state / "train.pt", learner, optim, step=step, seconds=spent)
     if a.export:
         export(learner.model, a.export)
-    print("held-out", step, evaluate(learner, a, 16), flush=True)
+    if a.until > a.minutes:
+        print("held-out", step, evaluate(learner, a, 16), flush=True)
 
 
 def main() -> None:
@@ -146,7 +147,7 @@ def main() -> None:
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--easy", type=int, default=0, help="only square pictures of at most so many items, short answers")
     p.add_argument("--eval", type=int, default=0)
-    p.add_argument("--test-every", type=float, default=6, help="minutes")
+    p.add_argument("--test-every", type=float, default=6, help="minutes between scores")
     p.add_argument("--export", type=Path)
     p.add_argument("--workers", type=int, default=0, help="processes that make batches")
     p.add_argument("--bf16", action="store_true", help="matrix products in bfloat16, for a GPU")
