@@ -205,6 +205,7 @@ VL2_API vl2_status vl2_prompt_encode(vl2_prompt *prompt, vl2_engine *engine, siz
 VL2_API void vl2_prompt_skip(vl2_prompt *prompt, size_t n_tokens);
 VL2_API vl2_rows *vl2_prompt_rows(const vl2_prompt *prompt,
                                   size_t span); /* NULL until encoded; borrowed */
+/* The prompt takes a reference of its own; rows of another size are refused. */
 VL2_API vl2_status vl2_prompt_set_rows(vl2_prompt *prompt, size_t span, vl2_rows *rows,
                                        vl2_error *err);
 VL2_API vl2_rows *vl2_rows_retain(vl2_rows *rows);
@@ -228,6 +229,7 @@ VL2_API vl2_status vl2_session_feed_prompt(vl2_session *session, const vl2_promp
 VL2_API vl2_status vl2_session_feed_token(vl2_session *session, int32_t id, vl2_error *err);
 VL2_API size_t vl2_session_length(const vl2_session *session);  /* tokens in the cache */
 VL2_API size_t vl2_session_pending(const vl2_session *session); /* tokens queued */
+/* Forgets the tokens past n_tokens, and the queue. */
 VL2_API vl2_status vl2_session_truncate(vl2_session *session, size_t n_tokens, vl2_error *err);
 /* [vocab_size], of the last token; NULL while tokens are pending. Valid until the next step. */
 VL2_API const float *vl2_session_logits(const vl2_session *session);
@@ -308,7 +310,7 @@ typedef struct vl2_box {
     int box_999[4]; /* as the model said them, within 0 … 999, corners in order */
 } vl2_box;
 
-typedef struct vl2_usage {
+typedef struct vl2_usage { /* completion_tokens: all that the model gave, an eos too */
     size_t prompt_tokens, image_tokens, completion_tokens;
 } vl2_usage;
 
@@ -318,11 +320,14 @@ typedef struct vl2_timings { /* milliseconds, and tokens per second */
 
 typedef struct vl2_answer vl2_answer;
 
+/* Encodes what of the prompt's pictures is not yet. A prompt over the context is VL2_ERR_CONTEXT, an
+ * answer that fills it ends with LENGTH. A cancelled answer is VL2_OK, with what was said so far. */
 VL2_API void vl2_generate_options_init(vl2_generate_options *options);
 VL2_API vl2_status vl2_generate(vl2_answer **out, vl2_engine *engine, vl2_prompt *prompt,
                                 const vl2_generate_options *options, vl2_error *err);
 VL2_API void vl2_answer_free(vl2_answer *answer);
 VL2_API const char *vl2_answer_text(const vl2_answer *answer); /* stripped at both ends */
+/* Without the eos. */
 VL2_API const int32_t *vl2_answer_ids(const vl2_answer *answer, size_t *n);
 VL2_API vl2_finish vl2_answer_finish(const vl2_answer *answer);
 VL2_API const vl2_box *vl2_answer_boxes(const vl2_answer *answer, size_t *n);

@@ -125,11 +125,20 @@ static void fill_info(vl2_engine *engine, const vl2_engine_options *options) {
     };
 }
 
+/* A count in people's words: "3.37 B", "0.3 M". */
+static void say_count(char *out, size_t size, uint64_t count) {
+    bool billions = count >= 1000000000u;
+    snprintf(out, size, "%.*f %c", billions ? 2 : 1, (double)count * (billions ? 1e-9 : 1e-6),
+             billions ? 'B' : 'M');
+}
+
 static void log_start(const vl2_engine *engine) {
     const vl2_info *info = &engine->info;
-    vl2_engine_log(engine, "%s: %.2f B parameters (%.2f B activated), %.2f GB", info->name,
-                   (double)info->parameters * 1e-9, (double)info->activated_parameters * 1e-9,
-                   (double)info->weight_bytes * 1e-9);
+    char all[32], activated[32];
+    say_count(all, sizeof all, info->parameters);
+    say_count(activated, sizeof activated, info->activated_parameters);
+    vl2_engine_log(engine, "%s: %s parameters (%s activated), %.1f MB", info->name, all, activated,
+                   (double)info->weight_bytes * 1e-6);
     vl2_engine_log(engine, "%d threads, CPU level %s, compute %s", info->threads, info->cpu_level,
                    info->compute);
     vl2_engine_log(engine, "context %zu tokens; KV cache %zu tokens, %zu bytes each",

@@ -1,4 +1,5 @@
 /* vl2_generate: the reference's greedy ids, stops, lengths, cancelling, a full context, boxes. */
+#include "engine/answer.h"
 #include "engine/support.h"
 
 #include <stdlib.h>
@@ -313,6 +314,42 @@ static void test_rows_again(void **state) {
     vl2_engine_close(engine);
 }
 
+/* Boxes of an answer are those of its ids, on the last picture of the conversation; an answer to a
+ * text alone has none. */
+static void test_boxes(void **state) {
+    (void)state;
+    static const char text[] = "<|ref|>a cat<|/ref|><|det|>[[0, 0, 999, 999], [100, 200, 300, 400]]"
+                               "<|/det|>";
+    fixture pictures = open_fixture("mini-tiny/two_images_grounding");
+    fixture words = open_fixture("mini-tiny/text");
+    vl2_error err = {0};
+    int32_t *ids;
+    size_t n, n_spans;
+    vl2_answer *answer;
+    must(err, vl2_tokenize(&ids, &n, pictures.engine, text, sizeof text - 1, &err));
+    must(err, vl2_answer_create(&answer, n, &err));
+    memcpy(answer->ids, ids, n * sizeof *ids);
+    answer->n_ids = n;
+    vl2_free(ids);
+    must(err, vl2_answer_find_boxes(answer, words.engine, words.prompt, &err));
+    assert_int_equal(answer->n_boxes, 0);
+    must(err, vl2_answer_find_boxes(answer, pictures.engine, pictures.prompt, &err));
+    const vl2_box *boxes = vl2_answer_boxes(answer, &n);
+    const vl2_picture *last = vl2_prompt_spans(pictures.prompt, &n_spans)[1].picture;
+    assert_int_equal(n, 2);
+    for (size_t i = 0; i < 2; i++) {
+        assert_string_equal(boxes[i].label, "a cat");
+        assert_int_equal(boxes[i].image, 1);
+    }
+    assert_int_equal(boxes[0].box[2], vl2_picture_width(last));
+    assert_int_equal(boxes[0].box[3], vl2_picture_height(last));
+    assert_int_equal(boxes[1].box_999[1], 200);
+    assert_int_equal(boxes[1].box[1], 200 * vl2_picture_height(last) / 999);
+    vl2_answer_free(answer);
+    close_fixture(&pictures);
+    close_fixture(&words);
+}
+
 static void test_wrong_calls(void **state) {
     (void)state;
     fixture f = open_fixture("mini-tiny/text");
@@ -336,7 +373,8 @@ int main(void) {
         cmocka_unit_test(test_cancel_anywhere), cmocka_unit_test(test_cancel_by_text),
         cmocka_unit_test(test_context_full),    cmocka_unit_test(test_context_ends_answer),
         cmocka_unit_test(test_no_tokens_asked), cmocka_unit_test(test_seeds),
-        cmocka_unit_test(test_rows_again),      cmocka_unit_test(test_wrong_calls),
+        cmocka_unit_test(test_rows_again),      cmocka_unit_test(test_boxes),
+        cmocka_unit_test(test_wrong_calls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
