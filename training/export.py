@@ -17,7 +17,8 @@ from .settings import CANDIDATES, LANGUAGE, MEAN, PATCH, PROJECTOR, VISION
 def write_config(folder: Path, vocab: int) -> None:
     language = {**LANGUAGE, "vocab_size": vocab, "bos_token_id": 0, "eos_token_id": 1, "model_type": "deepseek_v2",
                 "architectures": ["DeepseekV2ForCausalLM"], "torch_dtype": "bfloat16"}
-    main = {"model_type": "deepseek_vl_v2", "architectures": ["DeepseekVLV2ForCausalLM"], "tile_tag": "2D",
+    main = {"model_type": "deepseek_vl_v2", "architectures": ["DeepseekVLV2ForCausalLM"], "vl2_demo": True,
+            "tile_tag": "2D",
             "global_view_pos": "head", "candidate_resolutions": CANDIDATES,
             "vision_config": {"model_type": "vision", "model_name": "siglip_so400m_patch14_384", **VISION},
             "projector_config": {"model_type": "mlp_projector", **PROJECTOR},
