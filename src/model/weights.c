@@ -403,12 +403,42 @@ static vl2_status bind_blocks(binder *b) {
     return VL2_OK;
 }
 
+static vl2_status widen(vl2_mat *mat, binder *b) {
+    if (mat->type == VL2_F32) return VL2_OK;
+    float *values = own(b->owned, mat->rows * mat->cols, sizeof *values, b->err);
+    if (!values) return VL2_ERR_MEMORY;
+    for (size_t i = 0; i < mat->rows; i++) {
+        vl2_dtype_to_f32(values + i * mat->cols, (const char *)mat->data + i * mat->stride,
+                         mat->type, mat->cols);
+    }
+    mat->data = values;
+    mat->type = VL2_F32;
+    mat->stride = mat->cols * sizeof *values;
+    return VL2_OK;
+}
+
+/* Gate and up, and all experts of a layer, go through one product, which reads one type. Where a
+ * file mixes types, those matrices are widened: exact, and rare. */
+static vl2_status settle_types(binder *b, vl2_mlp *mlps, size_t n) {
+    bool inner = false, outer = false;
+    for (size_t i = 0; i < n; i++) {
+        inner |= mlps[i].gate.type != mlps->gate.type || mlps[i].up.type != mlps->gate.type;
+        outer |= mlps[i].down.type != mlps->down.type;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (inner) VL2_TRY(widen(&mlps[i].gate, b));
+        if (inner) VL2_TRY(widen(&mlps[i].up, b));
+        if (outer) VL2_TRY(widen(&mlps[i].down, b));
+    }
+    return VL2_OK;
+}
+
 static vl2_status bind_experts(binder *b, vl2_layer *layer, size_t i) {
     size_t n = b->config->lang.experts;
     layer->experts = own(b->owned, n, sizeof *layer->experts, b->err);
     if (!layer->experts) return VL2_ERR_MEMORY;
     for (size_t j = 0; j < n; j++) VL2_TRY(bind_scope(b, EXPERT, &layer->experts[j], i, j));
-    return VL2_OK;
+    return settle_types(b, layer->experts, n);
 }
 
 static vl2_status bind_layers(binder *b) {
@@ -420,6 +450,8 @@ static vl2_status bind_layers(binder *b) {
         layers[i].is_moe = vl2_config_is_moe(lang, i);
         b->holds = (b->holds & ~(MOE | DENSE)) | (layers[i].is_moe ? MOE : DENSE);
         VL2_TRY(bind_scope(b, LAYER, &layers[i], i, 0));
+        VL2_TRY(settle_types(b, &layers[i].mlp, 1));
+        VL2_TRY(settle_types(b, &layers[i].shared, 1));
         if (layers[i].is_moe) VL2_TRY(bind_experts(b, &layers[i], i));
     }
     return VL2_OK;

@@ -277,6 +277,55 @@ static void test_unaligned(void **state) {
     free(bytes);
 }
 
+/* One expert in float32 among bfloat16 ones: the layer's gates and ups are widened, all else stays. */
+static void test_mixed_types(void **state) {
+    (void)state;
+    static const char odd[] = "language.model.layers.2.mlp.experts.3.up_proj.weight";
+    scratch s = scratch_make();
+    vl2_config config;
+    vl2_weights w;
+    vl2_error err = {0};
+    read_config(&config, "mini-yarn");
+    vl2_checkpoint *golden = open_golden("mini-yarn"), *mixed;
+    size_t n = vl2_checkpoint_count(golden);
+    vl2_tensor_plan *plan = calloc(n, sizeof *plan);
+    float wide[32 * 64], row[64];
+    assert_non_null(plan);
+    for (size_t i = 0; i < n; i++) {
+        const vl2_tensor *t = vl2_checkpoint_at(golden, i);
+        plan[i] = (vl2_tensor_plan){t->name, t->type, t->rank, {0}, t->data};
+        memcpy(plan[i].shape, t->shape, sizeof t->shape);
+        if (strcmp(t->name, odd) != 0) continue;
+        vl2_dtype_to_f32(wide, t->data, t->type, 32 * 64);
+        plan[i].type = VL2_F32;
+        plan[i].data = wide;
+    }
+    assert_int_equal(vl2_safetensors_write(scratch_path(&s, "model.safetensors"), plan, n, NULL),
+                     VL2_OK);
+    assert_int_equal(vl2_checkpoint_open(&mixed, s.folder, NULL), VL2_OK);
+    if (vl2_weights_bind(&w, &config, mixed, &err) != VL2_OK) fail_msg("%s", err.text);
+    const vl2_layer *layer = &w.layers[2];
+    for (size_t j = 0; j < config.lang.experts; j++) {
+        assert_int_equal(layer->experts[j].gate.type, VL2_F32);
+        assert_int_equal(layer->experts[j].up.type, VL2_F32);
+        assert_int_equal(layer->experts[j].down.type, VL2_BF16);
+    }
+    const vl2_tensor *t =
+        vl2_checkpoint_find(golden, "language.model.layers.2.mlp.experts.7.gate_proj.weight");
+    const vl2_mat *gate = &layer->experts[7].gate;
+    for (size_t r = 0; r < gate->rows; r++) {
+        vl2_dtype_to_f32(row, (const uint16_t *)t->data + r * 64, t->type, 64);
+        assert_memory_equal((const char *)gate->data + r * gate->stride, row, sizeof row);
+    }
+    assert_int_equal(w.layers[1].experts[3].up.type, VL2_BF16);
+    assert_int_equal(layer->shared.up.type, VL2_BF16);
+    vl2_weights_free(&w);
+    vl2_checkpoint_close(mixed);
+    vl2_checkpoint_close(golden);
+    free(plan);
+    scratch_remove(&s);
+}
+
 /* ---- made-up weights --------------------------------------------------------------------------- */
 
 static void test_dummy(void **state) {
@@ -344,10 +393,10 @@ static void test_published_counts(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_goldens),          cmocka_unit_test(test_attention_forms),
-        cmocka_unit_test(test_refusals),         cmocka_unit_test(test_tied),
-        cmocka_unit_test(test_unaligned),        cmocka_unit_test(test_dummy),
-        cmocka_unit_test(test_published_counts),
+        cmocka_unit_test(test_goldens),   cmocka_unit_test(test_attention_forms),
+        cmocka_unit_test(test_refusals),  cmocka_unit_test(test_tied),
+        cmocka_unit_test(test_unaligned), cmocka_unit_test(test_mixed_types),
+        cmocka_unit_test(test_dummy),     cmocka_unit_test(test_published_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
