@@ -10,15 +10,16 @@ static void must(vl2_status status, const vl2_error *err) {
     if (status != VL2_OK) fail_msg("%s", err->text);
 }
 
-void stage_threads(stage_model *model, int threads) {
+void stage_level(stage_model *model, int threads, const char *level) {
+    const vl2_backend_options options = {
+        .threads = threads, .cpu_level = level, .compute = VL2_COMPUTE_F32};
     vl2_error err = {0};
     vl2_backend_free(model->backend);
     model->backend = NULL;
-    must(vl2_backend_create(&model->backend,
-                            &(vl2_backend_options){.threads = threads, .compute = VL2_COMPUTE_F32},
-                            &err),
-         &err);
+    must(vl2_backend_create(&model->backend, &options, &err), &err);
 }
+
+void stage_threads(stage_model *model, int threads) { stage_level(model, threads, NULL); }
 
 void stage_open(stage_model *model, const char *folder, int threads) {
     vl2_error err = {0};

@@ -29,6 +29,7 @@ void stage_open(stage_model *model, const char *folder, int threads);
 void stage_close(stage_model *model);
 /* Takes a backend of that many threads instead. */
 void stage_threads(stage_model *model, int threads);
+void stage_level(stage_model *model, int threads, const char *level);
 /* The operations table of the model's backend, to be changed: planted errors go there. */
 vl2_ops *stage_alter(stage_model *model);
 

@@ -2,7 +2,9 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lang/attn_mla.h"
 #include "lang/decoder.h"
@@ -186,7 +188,7 @@ static void test_recorded(void **state) {
     (void)state;
     size_t compared = 0;
     stage_each_case(NULL, compare, &compared);
-    assert_true(compared >= 32);
+    assert_true(compared >= 56);
 }
 
 /* ---- a row's bits are its own ------------------------------------------------------------------ */
@@ -458,6 +460,82 @@ static void test_planted_errors(void **state) {
     }
 }
 
+/* ---- types and levels -------------------------------------------------------------------------- */
+
+/* A copy of the model's file in which every third matrix of an MLP is float32. */
+static void write_mixed(const stage_model *model, const char *path) {
+    enum { MAX_TENSORS = 512 };
+    static vl2_tensor_plan plans[MAX_TENSORS];
+    float *widened[MAX_TENSORS] = {0};
+    const size_t n = vl2_checkpoint_count(model->checkpoint);
+    vl2_error err = {0};
+    size_t mixed = 0;
+    assert_true(n <= MAX_TENSORS);
+    for (size_t i = 0; i < n; i++) {
+        const vl2_tensor *t = vl2_checkpoint_at(model->checkpoint, i);
+        plans[i] =
+            (vl2_tensor_plan){.name = t->name, .type = t->type, .rank = t->rank, .data = t->data};
+        memcpy(plans[i].shape, t->shape, sizeof t->shape);
+        if (!strstr(t->name, "language") || !strstr(t->name, "mlp.") || i % 3) continue;
+        const size_t elements = t->bytes / vl2_dtype_of(t->type)->block_bytes;
+        widened[i] = test_malloc(elements * sizeof(float));
+        vl2_dtype_to_f32(widened[i], t->data, t->type, elements);
+        plans[i].type = VL2_F32;
+        plans[i].data = widened[i];
+        mixed++;
+    }
+    assert_true(mixed > 10);
+    assert_int_equal(vl2_safetensors_write(path, plans, n, &err), VL2_OK);
+    for (size_t i = 0; i < n; i++) {
+        if (widened[i]) test_free(widened[i]);
+    }
+}
+
+/* Each tensor has its own type: a file that mixes them gives the same numbers. */
+static void test_mixed_types(void **state) {
+    (void)state;
+    static const char *const models[] = {"mini-yarn", "mini-grouped"};
+    for (size_t i = 0; i < 2; i++) {
+        stage_model model;
+        char path[] = "mixed-XXXXXX";
+        vl2_error err = {0};
+        stage_open_golden(&model, models[i], 2);
+        const int fd = mkstemp(path);
+        assert_true(fd >= 0);
+        close(fd);
+        float *one_type = run_members(&model, true, false);
+        write_mixed(&model, path);
+        vl2_weights_free(&model.weights);
+        vl2_checkpoint_close(model.checkpoint);
+        assert_int_equal(vl2_checkpoint_open_file(&model.checkpoint, path, &err), VL2_OK);
+        unlink(path);
+        assert_int_equal(vl2_weights_bind(&model.weights, &model.config, model.checkpoint, &err),
+                         VL2_OK);
+        float *mixed = run_members(&model, true, false);
+        stage_near(mixed, one_type, MAX_SEQS * model.config.lang.vocab, models[i], "mixed types");
+        test_free(one_type);
+        test_free(mixed);
+        stage_close(&model);
+    }
+}
+
+/* Every CPU level of the machine gives the recorded numbers and ids. */
+static void test_levels(void **state) {
+    (void)state;
+    static const char *const models[] = {"mini-tiny", "mini-yarn", "mini-grouped"};
+    for (const char *const *level = vl2_backend_levels(); *level; level++) {
+        for (size_t i = 0; i < 3; i++) {
+            stage_model model;
+            stage_open_golden(&model, models[i], 2);
+            stage_level(&model, 2, *level);
+            vl2_checkpoint *recorded = stage_recorded(&model, "two_images_grounding");
+            run_chunks(&model, recorded, *level, 64);
+            vl2_checkpoint_close(recorded);
+            stage_close(&model);
+        }
+    }
+}
+
 /* ---- what can go wrong in a step --------------------------------------------------------------- */
 
 static int stop_at_second(void *user) { return ++*(int *)user == 2; }
@@ -575,6 +653,8 @@ int main(void) {
         cmocka_unit_test(test_fork_continues),
         cmocka_unit_test(test_choice_of_form),
         cmocka_unit_test(test_planted_errors),
+        cmocka_unit_test(test_mixed_types),
+        cmocka_unit_test(test_levels),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_not_a_number),
         cmocka_unit_test(test_arguments),
