@@ -97,7 +97,7 @@ def run(build, arguments):
                 lines = outputs.pop(number, [])
                 # ctest's own lines stand before a test's output
                 lines = [x for x in lines if not x.startswith(("Test command:", "Working Directory:",
-                                                               "Test timeout computed", "Environment"))]
+                                                               "Test timeout computed", "Environment", " VL2_"))]
                 bad = counts.add(name, status, lines)
                 print(f"  {'FAILED' if bad else 'ok':6} {name} ({float(seconds):.1f} s)", flush=True)
                 if bad:

@@ -104,6 +104,8 @@ class Terminal:
         end = time.monotonic() + seconds
         while text.encode() not in (self.seen.partition(after.encode())[2] if after else self.seen):
             if time.monotonic() > end:
+                self.process.kill()
+                self.process.wait()
                 raise AssertionError(f"{text!r} did not come; seen: {self.seen.decode(errors='replace')}")
             self.read()
         return self.seen.decode(errors="replace")
