@@ -5,7 +5,7 @@ Written as the published code runs: nn.Linear, scaled_dot_product_attention, one
 its tokens, a KV cache that grows by concatenation. Stages: one view through the vision tower, prefill
 of 512 tokens of tiny, decoding of tiny. Prints best and median; --json FILE keeps them.
 
-    pip install torch --index-url https://download.pytorch.org/whl/cpu
+    pip install torch
     bench/torch_baseline.py --dtype bfloat16 --threads 2
 """
 import argparse
