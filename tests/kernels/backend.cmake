@@ -20,3 +20,24 @@ if(emulated)
     target_compile_definitions(check_kernels PRIVATE ${emulated})
 endif()
 vl2_test(test_ops SOURCES test_ops.c LABELS kernels)
+
+# Arm's kernels, cross-compiled and run under an emulator where both are installed.
+find_program(VL2_ARM_CC aarch64-linux-gnu-gcc)
+find_program(VL2_ARM_EMULATOR qemu-aarch64)
+if(VL2_ARM_CC AND VL2_ARM_EMULATOR AND NOT CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+    set(cpu ${CMAKE_SOURCE_DIR}/src/backend/cpu)
+    set(arm_sources ${cpu}/kernels.c ${cpu}/features.c ${cpu}/ref/dot_c.c ${cpu}/ref/rows_c.c
+        ${cpu}/arm/dot_neon.c ${cpu}/arm/rows_neon.c ${CMAKE_SOURCE_DIR}/src/model/dtype.c)
+    foreach(file check_kernels.c check.c check_dots.c check_rows.c bench_level.c)
+        list(APPEND arm_sources ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+    endforeach()
+    add_custom_command(OUTPUT check_kernels_arm DEPENDS ${arm_sources}
+        COMMAND ${VL2_ARM_CC} -std=c11 -O2 -static ${VL2_WARNINGS} -ffp-contract=off
+            -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE -I${CMAKE_SOURCE_DIR}/src
+            -I${CMAKE_SOURCE_DIR}/include -I${CMAKE_SOURCE_DIR}/tests ${arm_sources}
+            -o check_kernels_arm -lm)
+    add_custom_target(vl2_check_kernels_arm ALL DEPENDS check_kernels_arm)
+    add_test(NAME check_kernels_arm
+        COMMAND ${VL2_ARM_EMULATOR} ${CMAKE_CURRENT_BINARY_DIR}/check_kernels_arm)
+    set_tests_properties(check_kernels_arm PROPERTIES LABELS "kernels;long" TIMEOUT 900)
+endif()

@@ -1,0 +1,10 @@
+/* backend/cpu/arm/arm.h - the fillers of the Arm levels. */
+#ifndef VL2_BACKEND_CPU_ARM_ARM_H
+#define VL2_BACKEND_CPU_ARM_ARM_H
+
+#include "backend/cpu/kernels.h"
+
+void vl2_dot_neon_fill(vl2_kernels *out);
+void vl2_rows_neon_fill(vl2_kernels *out);
+
+#endif
