@@ -287,9 +287,11 @@ static vl2_status refuse_unsupported(reader *r, const vl2_json *root) {
         const vl2_json *value = said(root, refused[i]);
         size_t size;
         const char *text = vl2_json_text(value, &size);
-        bool nothing = !value ||
-                       (text && (strcmp(text, "none") == 0 || strcmp(text, "auto") == 0)) ||
-                       (!text && vl2_json_size(value) == 0);
+        vl2_json_kind kind = vl2_json_kind_of(value);
+        bool empty = (kind == VL2_JSON_ARRAY || kind == VL2_JSON_OBJECT) && !vl2_json_size(value);
+        bool off = (text && (strcmp(text, "none") == 0 || strcmp(text, "auto") == 0)) ||
+                   (kind == VL2_JSON_BOOL && !vl2_json_bool(value));
+        bool nothing = !value || empty || off;
         if (!nothing)
             return refuse(r, refused[i], VL2_ERR_UNSUPPORTED, "is not supported by this model");
     }

@@ -156,6 +156,8 @@ class HttpTest(unittest.TestCase):
         self.refused(400, "n", "8", n=100)
         self.refused(400, "response_format", "json_object", response_format={"type": "json_object"})
         self.refused(400, "tools", "not supported", tools=[{"type": "function"}])
+        self.refused(400, "logit_bias", "not supported", logit_bias=-1)
+        self.refused(400, "tools", "not supported", tools=True)
         self.refused(404, "model", "mini-base", model="gpt-4o")
         for url, why in [("http://127.0.0.1/x.png", "off"), ("file:///etc/passwd", "media-dir"), ("data:image/png;base64,@@", "base64"),
                          ("data:image/png;base64,AAAA", ""), ("ftp://x", "data:")]:
