@@ -194,14 +194,24 @@ static vl2_status base_name(char **out, const char *path, vl2_error *err) {
     return *out ? VL2_OK : vl2_fail_memory(err, "the engine's name", end + 1);
 }
 
-/* The demo checkpoint says so in its config.json. */
+/* …/models/demo, with or without slashes at its end. */
+static bool is_demo_path(const char *path) {
+    static const char demo[] = "models/demo";
+    size_t size = strlen(path), n = sizeof demo - 1;
+    while (size > 1 && path[size - 1] == '/') size--;
+    return size >= n && memcmp(path + size - n, demo, n) == 0 &&
+           (size == n || path[size - n - 1] == '/');
+}
+
+/* The demo checkpoint says so in its config.json, or is known by where the tree keeps it. */
 static vl2_status read_demo_mark(bool *out, const char *folder, vl2_error *err) {
     char *path = NULL;
     vl2_json_doc *doc = NULL;
     vl2_status status;
     VL2_GOTO(done, status, vl2_path_join(&path, folder, "config.json", err));
     VL2_GOTO(done, status, vl2_json_read(&doc, path, MAX_CONFIG_BYTES, err));
-    status = vl2_json_get_bool(out, vl2_json_root(doc), path, "vl2_demo", false, err);
+    status =
+        vl2_json_get_bool(out, vl2_json_root(doc), path, "vl2_demo", is_demo_path(folder), err);
 done:
     vl2_json_free(doc);
     vl2_mem_free(path);

@@ -134,6 +134,29 @@ static void test_info(void **state) {
     vl2_engine_close(engine);
 }
 
+/* The demo checkpoint is known by its mark in config.json, or by its place. */
+static void test_demo_mark(void **state) {
+    (void)state;
+    golden_case c = golden_named("mini-tiny/text");
+    char folder[] = "/tmp/vl2-demo-XXXXXX", path[MAX_PATH_SIZE], command[4 * MAX_PATH_SIZE];
+    assert_non_null(mkdtemp(folder));
+    snprintf(command, sizeof command,
+             "mkdir -p %s/models/demo && cp %s/*.json %s/*.safetensors %s/models/demo/ && "
+             "cp -r %s/models/demo %s/marked && "
+             "sed -i '1s/{/{\"vl2_demo\": true,/' %s/marked/config.json",
+             folder, c.model, c.model, folder, folder, folder, folder);
+    assert_int_equal(system(command), 0);
+    static const char *const places[] = {"models/demo", "models/demo/", "marked"};
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, places[i]);
+        vl2_engine *engine = open_engine(path, VL2_COMPUTE_F32, 1, NULL);
+        assert_true(vl2_engine_info(engine)->is_demo);
+        vl2_engine_close(engine);
+    }
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    assert_int_equal(system(command), 0);
+}
+
 static void refuses(const char *path, const vl2_engine_options *options, vl2_status status,
                     const char *words) {
     vl2_error err = {0};
