@@ -3,12 +3,14 @@ import hashlib
 import http.server
 import json
 import threading
+import time
 
 
 class Hub:
     """files: {path: bytes}. faults: {path: [fault…]}, one used up a request:
     "cut" (half of it, then the connection breaks), "busy" (503), "other" (other bytes of the same length),
-    "no-range" (the whole file although a range was asked for), "longer", "missing" (404)."""
+    "no-range" (the whole file although a range was asked for), "longer", "missing" (404), "slow" (a pause of
+    two seconds in the middle)."""
 
     def __init__(self, files, name="deepseek-ai/mini", entries=None, sums=True):
         self.files, self.name, self.faults, self.log = files, name, {}, []
@@ -82,5 +84,14 @@ class Hub:
             request.wfile.flush()
             request.close_connection = True
             request.connection.shutdown(2)
+            return None
+        if fault == "slow":
+            request.send_response(200)
+            request.send_header("Content-Length", str(len(data)))
+            request.end_headers()
+            for part in (data[: len(data) // 2], data[len(data) // 2 :]):
+                request.wfile.write(part)
+                request.wfile.flush()
+                time.sleep(2)
             return None
         return self.reply(request, 206 if first else 200, data[first:], headers)

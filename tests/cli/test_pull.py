@@ -1,12 +1,13 @@
 """vl2 pull: against a hub on this computer that breaks transfers, lies and plays tricks with names."""
 import random
+import shutil
 import signal
 import subprocess
 import time
 import unittest
 
 from hub import Hub
-from program import CASES, MINI, PROGRAM, ProgramTest, case, environment, vl2
+from program import CASES, MINI, PROGRAM, ProgramTest, Terminal, case, environment, vl2
 
 BIG = random.Random(1).randbytes(300000)
 
@@ -134,6 +135,21 @@ class Pull(ProgramTest):
         status, said = self.pull(self.hub({}, entries=[{"type": "file", "path": "a", "size": 1 << 41}]))
         self.assertEqual(status, 1)
         self.assertIn("the disk has room for", said)
+
+    def test_a_bar_on_a_terminal_only(self):
+        hub = self.hub({"a.bin": BIG})
+        hub.faults = {"a.bin": ["slow"]}
+        terminal = Terminal("pull", "mini", "--from", hub.url, XDG_DATA_HOME=str(self.folder))
+        self.assertEqual(terminal.end(), 0)
+        seen = terminal.seen.decode()
+        self.assertRegex(seen, r"\rpull .* 50 %  150 kB of 300 kB, \d+ k?B/s")
+        self.assertIn("\r\x1b[K", seen) # and it is taken away
+        self.same({"a.bin": BIG})
+        hub = self.hub({"a.bin": BIG})
+        hub.faults = {"a.bin": ["slow"]}
+        shutil.rmtree(self.model)
+        status, said = self.pull(hub)
+        self.assertEqual((status, "%" in said), (0, False))
 
     def test_ctrl_c_goes_on_later(self):
         hub = self.hub({"a.bin": BIG})
