@@ -257,6 +257,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_engines_in_threads),
         cmocka_unit_test(test_info),
+        cmocka_unit_test(test_demo_mark),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_texts),
         cmocka_unit_test(test_dummy),
