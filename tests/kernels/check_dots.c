@@ -228,6 +228,42 @@ static void check_transpose(check *c, vl2_dtype type, size_t n, size_t k) {
     free(rows);
 }
 
+/* One row straight from the cache: the bits of `outer` over what is transposed and widened. */
+static void check_alone(check *c, vl2_dtype type, size_t n, size_t k) {
+    size_t stride = (k + 3) * element(type), kp = (k + 15) / 16 * 16;
+    char *rows = malloc(VL2_ATTN_KEYS * stride + 8);
+    float *q = malloc(k * sizeof *q), *kt = malloc(k * VL2_ATTN_KEYS * sizeof *kt);
+    float *wide = calloc(VL2_ATTN_KEYS * kp, sizeof *wide);
+    if (!rows || !q || !kt || !wide) abort();
+    check_fill(c, q, k, 0);
+    for (size_t i = 0; i < VL2_ATTN_KEYS * (k + 3); i++) {
+        float f = (float)check_random(c);
+        uint16_t bits = vl2_f32_to_bf16(f);
+        memcpy(rows + i * element(type), type == VL2_F32 ? (void *)&f : (void *)&bits,
+               element(type));
+    }
+    float *s = check_guarded(VL2_ATTN_KEYS), *e = check_guarded(VL2_ATTN_KEYS);
+    const float *row = q;
+    c->k->transpose[type](kt, rows, stride, n, k);
+    c->k->outer(e, VL2_ATTN_KEYS, &row, 1, kt, VL2_ATTN_KEYS, VL2_ATTN_KEYS, k);
+    c->k->scores[type](s, q, rows, stride, n, k);
+    check_that(c, memcmp(s, e, n * sizeof *s) == 0 && check_intact(s, VL2_ATTN_KEYS),
+               "scores %s n %zu k %zu", vl2_dtype_of(type)->name, n, k);
+    float *o = check_guarded(k), *f = check_guarded(kp);
+    row = e;
+    for (size_t i = 0; i < n; i++) c->k->widen[type](wide + i * kp, rows + i * stride, k);
+    c->k->outer(f, kp, &row, 1, wide, kp, kp, n);
+    c->k->weighted[type](o, e, rows, stride, n, k);
+    check_that(c, memcmp(o, f, k * sizeof *o) == 0 && check_intact(o, k), "weighted %s n %zu k %zu",
+               vl2_dtype_of(type)->name, n, k);
+    float *guarded[] = {s, e, o, f};
+    for (size_t i = 0; i < 4; i++) check_free(guarded[i]);
+    free(rows);
+    free(q);
+    free(kt);
+    free(wide);
+}
+
 void check_dots(check *c) {
     for (int t = 0; t < VL2_WEIGHT_TYPES; t++) {
         check_start(c, "product");
@@ -238,6 +274,8 @@ void check_dots(check *c) {
         for (size_t n = 1; n < 70; n++) check_widen(c, (vl2_dtype)t, n);
         check_start(c, "transpose");
         if (!c->k->transpose[t]) continue;
+        for (size_t n = 1; n <= VL2_ATTN_KEYS; n += n < 20 ? 3 : 11)
+            for (size_t k = 1; k < 150; k += k < 20 ? 3 : 13) check_alone(c, (vl2_dtype)t, n, k);
         for (size_t n = 1; n <= VL2_ATTN_KEYS; n += n < 20 ? 1 : 11)
             for (size_t k = 1; k < 90; k += k < 20 ? 3 : 13) check_transpose(c, (vl2_dtype)t, n, k);
     }

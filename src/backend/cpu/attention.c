@@ -180,6 +180,17 @@ static void merge(const job *j, float *o, float *max, float *sum, const float *p
     }
 }
 
+/* The same for a part of one row, straight from the cache: widening a block pays for several only. */
+static void tile_alone(const job *j, const part *p, const lane *l, const keys *b, float *max,
+                       float *sum) {
+    const vl2_attn *a = j->a;
+    const vl2_kernels *k = &j->cpu->kernels;
+    size_t seen = visible(j, p, 0, b);
+    k->scores[a->kv_type](l->s, query(j, p, 0), b->k, a->k_token * j->element, b->n, a->k_dim);
+    k->softmax(l->s, seen, a->scale, max, sum);
+    k->weighted[a->kv_type](l->p, l->s, b->v, a->v_token * j->element, b->n, a->v_dim);
+}
+
 /* First row of the part that sees something of the block: rows stand in the order of positions. */
 static size_t first_seeing(const job *j, const part *p, const keys *b) {
     size_t r = 0;
@@ -226,11 +237,14 @@ static void part_task(void *context, size_t i, int thread) {
     for (size_t block = 0, token = 0; next_keys(j, &p, &b, &block, &token);) {
         size_t r = first_seeing(j, &p, &b);
         if (r == p.n) break;
-        load_keys(j, &l, &b);
+        if (p.n > 1) load_keys(j, &l, &b);
         for (size_t n; r < p.n; r += n) {
             float max[VL2_ATTN_ROWS], sum[VL2_ATTN_ROWS];
             n = vl2_cpu_min(VL2_ATTN_ROWS, p.n - r);
-            tile(j, &p, &l, &b, r, n, max, sum);
+            if (p.n > 1)
+                tile(j, &p, &l, &b, r, n, max, sum);
+            else
+                tile_alone(j, &p, &l, &b, max, sum);
             for (size_t q = 0; q < n; q++)
                 merge(j, sums_of(j, &p, r + q), &l.max[r + q], &l.sum[r + q], l.p + q * j->vp,
                       max[q], sum[q]);
@@ -268,11 +282,14 @@ static void blocks_task(void *context, size_t index, int thread) {
     for (size_t block = 0, token = 0; next_keys(j, &p, &b, &block, &token); number++) {
         if (number < from || number >= from + j->blocks_per_part) continue;
         if (first_seeing(j, &p, &b) == p.n) return;
-        load_keys(j, &l, &b);
+        if (p.n > 1) load_keys(j, &l, &b);
         for (size_t r = 0, n; r < p.n; r += n) {
             float max[VL2_ATTN_ROWS], sum[VL2_ATTN_ROWS];
             n = vl2_cpu_min(VL2_ATTN_ROWS, p.n - r);
-            tile(j, &p, &l, &b, r, n, max, sum);
+            if (p.n > 1)
+                tile(j, &p, &l, &b, r, n, max, sum);
+            else
+                tile_alone(j, &p, &l, &b, max, sum);
             for (size_t q = 0; q < n; q++) {
                 float *out = partial(j, i, number, r + q);
                 memcpy(out, l.p + q * j->vp, j->a->v_dim * sizeof *out);

@@ -59,6 +59,13 @@ typedef struct vl2_kernels {
     /* out[j * VL2_ATTN_KEYS + i] = element j of row i, for i < n <= VL2_ATTN_KEYS (zeros above), j < k */
     void (*transpose[VL2_WEIGHT_TYPES])(float *out, const void *rows, size_t stride, size_t n,
                                         size_t k);
+    /* What `outer` makes of transposed keys and of widened values, bit for bit, for one query row and
+     * without either: s[i] = q . row i (i < n <= VL2_ATTN_KEYS; s has room for all of them), and
+     * o[j] = sum over i of p[i] row i[j] (j < k). */
+    void (*scores[VL2_WEIGHT_TYPES])(float *s, const float *q, const void *rows, size_t stride,
+                                     size_t n, size_t k);
+    void (*weighted[VL2_WEIGHT_TYPES])(float *o, const float *p, const void *rows, size_t stride,
+                                       size_t n, size_t k);
     /* s[i] = exp(scale * s[i] - *max), i < n (n > 0), zeros up to VL2_ATTN_KEYS; *max = the greatest
      * scale * s[i], *sum = the sum of the new s. scale > 0. */
     void (*softmax)(float *s, size_t n, float scale, float *max, float *sum);

@@ -243,42 +243,118 @@ static void to_bf16(uint16_t *out, const float *x, size_t n) {
     for (; i < n; i++) out[i] = vl2_f32_to_bf16(x[i]);
 }
 
-/* Squares of VL rows by VL elements; what is left over, one by one. */
-static void transpose_f32(float *out, const void *rows, size_t stride, size_t n, size_t k) {
-    size_t j = 0;
-    for (; j + VL <= k; j += VL)
-        for (size_t i = 0; i < VL2_ATTN_KEYS; i += VL) {
-            vf a[VL];
-            for (size_t r = 0; r < VL; r++) {
-                const float *row = (const float *)((const char *)rows + (i + r) * stride);
-                a[r] = i + r < n ? v_load(row + j) : v_set(0.0f);
-            }
-            v_transpose(a);
-            for (size_t r = 0; r < VL; r++) v_store(out + (j + r) * VL2_ATTN_KEYS + i, a[r]);
-        }
-    for (; j < k; j++)
-        for (size_t i = 0; i < VL2_ATTN_KEYS; i++)
-            out[j * VL2_ATTN_KEYS + i] =
-                i < n ? ((const float *)((const char *)rows + i * stride))[j] : 0.0f;
+/* ---- keys and values, of either type ----------------------------------------------------------- */
+
+static inline size_t element_bytes(vl2_dtype type) { return type == VL2_F32 ? 4 : 2; }
+
+static inline vf v_load_as(vl2_dtype type, const char *p) {
+    return type == VL2_F32 ? v_load((const float *)(const void *)p)
+                           : v_load_bf16((const uint16_t *)(const void *)p);
 }
 
-static void transpose_bf16(float *out, const void *rows, size_t stride, size_t n, size_t k) {
-    size_t j = 0;
-    for (; j + VL <= k; j += VL)
-        for (size_t i = 0; i < VL2_ATTN_KEYS; i += VL) {
+static inline float load_one(vl2_dtype type, const char *p) {
+    return type == VL2_F32 ? *(const float *)(const void *)p
+                           : vl2_bf16_to_f32(*(const uint16_t *)(const void *)p);
+}
+
+/* VL elements of VL rows, as columns; rows from n on are zeros. */
+static inline void load_square(vf a[VL], vl2_dtype type, const char *rows, size_t stride,
+                               size_t n) {
+    for (size_t r = 0; r < VL; r++) a[r] = r < n ? v_load_as(type, rows + r * stride) : v_set(0.0f);
+    v_transpose(a);
+}
+
+/* One element of VL rows. */
+static inline vf load_column(vl2_dtype type, const char *rows, size_t stride, size_t n) {
+    float all[VL] = {0};
+    for (size_t r = 0; r < VL && r < n; r++) all[r] = load_one(type, rows + r * stride);
+    return v_load(all);
+}
+
+static inline void transpose_as(vl2_dtype type, float *out, const char *rows, size_t stride,
+                                size_t n, size_t k) {
+    for (size_t i = 0; i < VL2_ATTN_KEYS; i += VL) {
+        const char *from = rows + i * stride;
+        size_t left = i < n ? n - i : 0, j = 0;
+        for (; j + VL <= k; j += VL) {
             vf a[VL];
-            for (size_t r = 0; r < VL; r++) {
-                const uint16_t *row = (const uint16_t *)((const char *)rows + (i + r) * stride);
-                a[r] = i + r < n ? v_load_bf16(row + j) : v_set(0.0f);
-            }
-            v_transpose(a);
+            load_square(a, type, from + j * element_bytes(type), stride, left);
             for (size_t r = 0; r < VL; r++) v_store(out + (j + r) * VL2_ATTN_KEYS + i, a[r]);
         }
-    for (; j < k; j++)
-        for (size_t i = 0; i < VL2_ATTN_KEYS; i++)
-            out[j * VL2_ATTN_KEYS + i] =
-                i < n ? vl2_bf16_to_f32(((const uint16_t *)((const char *)rows + i * stride))[j])
-                      : 0.0f;
+        for (; j < k; j++)
+            v_store(out + j * VL2_ATTN_KEYS + i,
+                    load_column(type, from + j * element_bytes(type), stride, left));
+    }
+}
+
+static inline void scores_as(vl2_dtype type, float *s, const float *q, const char *rows,
+                             size_t stride, size_t n, size_t k) {
+    for (size_t i = 0; i < n; i += VL) {
+        const char *from = rows + i * stride;
+        vf sum = v_set(0.0f);
+        size_t j = 0;
+        for (; j + VL <= k; j += VL) {
+            vf a[VL];
+            load_square(a, type, from + j * element_bytes(type), stride, n - i);
+            for (size_t r = 0; r < VL; r++) sum = v_fma(v_set(q[j + r]), a[r], sum);
+        }
+        for (; j < k; j++)
+            sum = v_fma(v_set(q[j]),
+                        load_column(type, from + j * element_bytes(type), stride, n - i), sum);
+        v_store(s + i, sum);
+    }
+}
+
+static inline void weighted_as(vl2_dtype type, float *o, const float *p, const char *rows,
+                               size_t stride, size_t n, size_t k) {
+    size_t j = 0;
+    for (; j + 8 * VL <= k; j += 8 * VL) {
+        vf sum[8];
+        for (size_t l = 0; l < 8; l++) sum[l] = v_set(0.0f);
+        for (size_t i = 0; i < n; i++)
+            for (size_t l = 0; l < 8; l++) {
+                const char *at = rows + i * stride + (j + l * VL) * element_bytes(type);
+                sum[l] = v_fma(v_set(p[i]), v_load_as(type, at), sum[l]);
+            }
+        for (size_t l = 0; l < 8; l++) v_store(o + j + l * VL, sum[l]);
+    }
+    for (; j + VL <= k; j += VL) {
+        vf sum = v_set(0.0f);
+        for (size_t i = 0; i < n; i++)
+            sum = v_fma(v_set(p[i]), v_load_as(type, rows + i * stride + j * element_bytes(type)),
+                        sum);
+        v_store(o + j, sum);
+    }
+    for (; j < k; j++) {
+        vf sum = v_set(0.0f);
+        for (size_t i = 0; i < n; i++)
+            sum = v_fma(v_set(p[i]),
+                        v_set(load_one(type, rows + i * stride + j * element_bytes(type))), sum);
+        v_store_part(o + j, sum, 1);
+    }
+}
+
+static void transpose_f32(float *out, const void *rows, size_t stride, size_t n, size_t k) {
+    transpose_as(VL2_F32, out, rows, stride, n, k);
+}
+static void transpose_bf16(float *out, const void *rows, size_t stride, size_t n, size_t k) {
+    transpose_as(VL2_BF16, out, rows, stride, n, k);
+}
+static void scores_f32(float *s, const float *q, const void *rows, size_t stride, size_t n,
+                       size_t k) {
+    scores_as(VL2_F32, s, q, rows, stride, n, k);
+}
+static void scores_bf16(float *s, const float *q, const void *rows, size_t stride, size_t n,
+                        size_t k) {
+    scores_as(VL2_BF16, s, q, rows, stride, n, k);
+}
+static void weighted_f32(float *o, const float *p, const void *rows, size_t stride, size_t n,
+                         size_t k) {
+    weighted_as(VL2_F32, o, p, rows, stride, n, k);
+}
+static void weighted_bf16(float *o, const float *p, const void *rows, size_t stride, size_t n,
+                          size_t k) {
+    weighted_as(VL2_BF16, o, p, rows, stride, n, k);
 }
 
 static void fill_rows(vl2_kernels *out) {
@@ -303,6 +379,10 @@ static void fill_rows(vl2_kernels *out) {
     out->to_bf16 = to_bf16;
     out->transpose[VL2_F32] = transpose_f32;
     out->transpose[VL2_BF16] = transpose_bf16;
+    out->scores[VL2_F32] = scores_f32;
+    out->scores[VL2_BF16] = scores_bf16;
+    out->weighted[VL2_F32] = weighted_f32;
+    out->weighted[VL2_BF16] = weighted_bf16;
 }
 
 #endif

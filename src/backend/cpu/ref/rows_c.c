@@ -136,6 +136,42 @@ static void transpose_bf16(float *out, const void *rows, size_t stride, size_t n
                       : 0.0f;
 }
 
+static void scores_f32(float *s, const float *q, const void *rows, size_t stride, size_t n,
+                       size_t k) {
+    for (size_t i = 0; i < n; i++) {
+        const float *row = (const float *)((const char *)rows + i * stride);
+        s[i] = 0.0f;
+        for (size_t j = 0; j < k; j++) s[i] += q[j] * row[j];
+    }
+}
+
+static void scores_bf16(float *s, const float *q, const void *rows, size_t stride, size_t n,
+                        size_t k) {
+    for (size_t i = 0; i < n; i++) {
+        const uint16_t *row = (const uint16_t *)((const char *)rows + i * stride);
+        s[i] = 0.0f;
+        for (size_t j = 0; j < k; j++) s[i] += q[j] * vl2_bf16_to_f32(row[j]);
+    }
+}
+
+static void weighted_f32(float *o, const float *p, const void *rows, size_t stride, size_t n,
+                         size_t k) {
+    for (size_t j = 0; j < k; j++) o[j] = 0.0f;
+    for (size_t i = 0; i < n; i++) {
+        const float *row = (const float *)((const char *)rows + i * stride);
+        for (size_t j = 0; j < k; j++) o[j] += p[i] * row[j];
+    }
+}
+
+static void weighted_bf16(float *o, const float *p, const void *rows, size_t stride, size_t n,
+                          size_t k) {
+    for (size_t j = 0; j < k; j++) o[j] = 0.0f;
+    for (size_t i = 0; i < n; i++) {
+        const uint16_t *row = (const uint16_t *)((const char *)rows + i * stride);
+        for (size_t j = 0; j < k; j++) o[j] += p[i] * vl2_bf16_to_f32(row[j]);
+    }
+}
+
 void vl2_rows_c_fill(vl2_kernels *out) {
     out->finish[VL2_EPI_NONE] = finish_none;
     out->finish[VL2_EPI_ADD] = finish_add;
@@ -158,4 +194,8 @@ void vl2_rows_c_fill(vl2_kernels *out) {
     out->to_bf16 = to_bf16;
     out->transpose[VL2_F32] = transpose_f32;
     out->transpose[VL2_BF16] = transpose_bf16;
+    out->scores[VL2_F32] = scores_f32;
+    out->scores[VL2_BF16] = scores_bf16;
+    out->weighted[VL2_F32] = weighted_f32;
+    out->weighted[VL2_BF16] = weighted_bf16;
 }
