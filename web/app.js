@@ -321,7 +321,7 @@ async function newConversation() {
 async function useExample(example) {
   pending = [];
   for (const name of example.images) {
-    const blob = await (await fetch(`examples/${encodeURIComponent(name)}`)).blob();
+    const blob = await (await fetch(name)).blob();
     pending.push({ name, data: await readAsDataUrl(blob) });
   }
   drawPending();
@@ -332,7 +332,7 @@ async function useExample(example) {
 async function drawExamples() {
   element("examples").replaceChildren(...(await examples()).map((example) => {
     const button = make("button", { type: "button" }, ...example.images.map((name) =>
-      make("img", { src: `examples/${encodeURIComponent(name)}`, alt: "" })), make("span", { textContent: example.prompt }));
+      make("img", { src: name, alt: "" })), make("span", { textContent: example.prompt }));
     button.addEventListener("click", () => useExample(example));
     return make("li", {}, button);
   }));

@@ -2,10 +2,9 @@
  * The text is hostile: DOMPurify has the last word, and the page's policy allows no inline script. */
 
 import { marked } from "./lib/marked.js";
-import DOMPurify from "./lib/purify.js";
 import katex from "./lib/katex.js";
 
-const hljs = window.hljs; /* lib/highlight.js is no module */
+const { DOMPurify, hljs } = window; /* lib/purify.js and lib/highlight.js are no modules */
 
 /* Boxes are shown on the picture: in the text only the label stays, and it is marked. */
 function grounding(text) {

@@ -48,7 +48,7 @@ static void make_rules(rules *r, vl2_vocab *vocab, vl2_bpe *bpe, uint32_t *rando
         int32_t id = vl2_vocab_find(vocab, name, strlen(name));
         if (id < 0) {
             id = n++;
-            snprintf(names[id], sizeof names[id], "%s", name);
+            snprintf(names[id], sizeof names[id], "%.63s", name);
             assert_int_equal(vl2_vocab_add(vocab, id, name, strlen(name), "test", NULL), VL2_OK);
             vocab->tokens[id].in_model = true;
         }
