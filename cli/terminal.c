@@ -96,10 +96,29 @@ static vl2_status failed(vl2_error *err) {
     return vl2_fail(err, VL2_ERR_IO, "standard output: %s", strerror(errno));
 }
 
+/* What a terminal would obey rather than show: C0 but for newline and tab, DEL, and C1 in UTF-8. */
+static bool is_control(const char *text, size_t left) {
+    unsigned char c = (unsigned char)text[0], next = left > 1 ? (unsigned char)text[1] : 0;
+    return (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f ||
+           (c == 0xc2 && next >= 0x80 && next < 0xa0);
+}
+
+/* Only what a person sees is changed; a file or a pipe gets every byte. */
+static bool write_shown(const char *text, size_t size) {
+    static const char MARK[] = "\xef\xbf\xbd"; /* U+FFFD */
+    for (size_t i = 0; i < size; i++) {
+        bool hidden = is_control(text + i, size - i);
+        if (hidden && (unsigned char)text[i] == 0xc2) i++;
+        if (hidden ? fputs(MARK, stdout) == EOF : putchar(text[i]) == EOF) return false;
+    }
+    return true;
+}
+
 vl2_status cli_terminal_write(const char *text, size_t size, vl2_error *err) {
     cli_progress_hide();
-    if (size && fwrite(text, 1, size, stdout) != size) return failed(err);
-    return cli_terminal_flush(err);
+    bool written =
+        cli_terminal_is_out() ? write_shown(text, size) : fwrite(text, 1, size, stdout) == size;
+    return written ? cli_terminal_flush(err) : failed(err);
 }
 
 vl2_status cli_terminal_flush(vl2_error *err) {

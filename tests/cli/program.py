@@ -110,9 +110,13 @@ class Terminal:
             self.read()
         return self.seen.decode(errors="replace")
 
-    def end(self, seconds=60):
+    def end(self, seconds=60, insist=None):
+        """Waits for the end. insist: typed again and again, for a key can fall between two lines."""
         end = time.monotonic() + seconds
         while self.process.poll() is None and time.monotonic() < end:
+            if insist:
+                self.type(insist)
+                self.read(0.5)
             self.read()
         while self.read():
             pass

@@ -150,6 +150,16 @@ class Streams(ProgramTest):
         out, err = process.communicate(timeout=60)
         self.assertEqual((process.returncode, out, err), (130, b"", b""))
 
+    def test_a_terminal_gets_no_control_characters_of_an_answer(self):
+        words = ("run", "-q", *F32, "--conversation", CASES / "text.json")
+        self.assertIn("\x17", self.good(*words)) # a file gets what was said
+        terminal = Terminal(*words)
+        self.assertEqual(terminal.end(), 0)
+        seen = terminal.seen.decode()
+        self.assertNotRegex(seen, "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+        self.assertEqual(seen.replace("\r\n", "\n"), expected("text").replace("\x17", "\ufffd").replace(
+            "\x0e", "\ufffd") + "\n")
+
     def test_terminal_shows_timings_and_colours(self):
         terminal = Terminal("run", *F32, "Hello")
         self.assertEqual(terminal.end(), 0)
