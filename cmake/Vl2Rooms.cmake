@@ -105,5 +105,5 @@ function(vl2_python_test name)
     add_test(NAME ${name} COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/${ARG_FILE} -v)
     get_filename_component(area ${CMAKE_CURRENT_SOURCE_DIR} NAME)
     set_tests_properties(${name} PROPERTIES LABELS "${area};${ARG_LABELS}" TIMEOUT 900 ENVIRONMENT
-        "VL2_PROGRAM=${CMAKE_BINARY_DIR}/cli/vl2;VL2_BUILD=${CMAKE_BINARY_DIR};VL2_SOURCE=${CMAKE_SOURCE_DIR};VL2_CC=${CMAKE_C_COMPILER}")
+        "VL2_PROGRAM=${CMAKE_BINARY_DIR}/cli/vl2;VL2_BUILD=${CMAKE_BINARY_DIR};VL2_SOURCE=${CMAKE_SOURCE_DIR};VL2_CC=${CMAKE_C_COMPILER};LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/dev/lsan.supp:print_suppressions=0")
 endfunction()
