@@ -87,7 +87,7 @@ class Chat(ProgramTest):
         terminal.wait_for("> ", after="有什么?")
         terminal.type("\x03")
         terminal.wait_for("> ", after="once more")
-        self.assertEqual(terminal.end(insist="\x04"), 0)
+        self.assertEqual(terminal.end(insist="\x15\x04"), 0)
         if (self.folder / "vl2/history").exists():
             self.assertIn("Hello", (self.folder / "vl2/history").read_text())
         else:
