@@ -125,17 +125,16 @@ void vl2_prefix_cache_free(vl2_prefix_cache *cache) {
 }
 
 /* Tokens that both begin with: equal ids, and equal pictures where these are a picture's. */
-static size_t common(const prefix_entry *entry, const vl2_prompt *prompt) {
+static size_t common(const prefix_entry *entry, const vl2_prompt *prompt,
+                     const vl2_picture_key *keys) {
     size_t n_ids, n_spans;
     const int32_t *ids = vl2_prompt_ids(prompt, &n_ids);
     const vl2_span *spans = vl2_prompt_spans(prompt, &n_spans);
     size_t n = 0, most = n_ids < entry->n_ids ? n_ids : entry->n_ids;
     while (n < most && ids[n] == entry->ids[n]) n++;
     for (size_t i = 0; i < n_spans && spans[i].first_token < n; i++) {
-        vl2_picture_key key;
-        vl2_picture_key_of(&key, &spans[i]);
         bool same = i < entry->n_spans && entry->span_tokens[i] == spans[i].first_token &&
-                    same_key(&entry->keys[i], &key);
+                    same_key(&entry->keys[i], &keys[i]);
         if (!same) return spans[i].first_token;
     }
     size_t behind = n_spans < entry->n_spans ? entry->span_tokens[n_spans] : SIZE_MAX;
@@ -145,14 +144,21 @@ static size_t common(const prefix_entry *entry, const vl2_prompt *prompt) {
 const vl2_session *vl2_prefix_cache_find(vl2_prefix_cache *cache, const vl2_prompt *prompt,
                                          size_t *n_tokens) {
     prefix_entry *best = NULL;
+    size_t n_spans;
+    const vl2_span *spans = vl2_prompt_spans(prompt, &n_spans);
     *n_tokens = 0;
+    /* Hashed once, not once an entry: a key is a walk over all pixels. */
+    vl2_picture_key *keys = vl2_mem_array(n_spans, sizeof *keys);
+    if (!keys) return NULL; /* a cache may forget */
+    for (size_t i = 0; i < n_spans; i++) vl2_picture_key_of(&keys[i], &spans[i]);
     for (size_t i = 0; i < cache->n; i++) {
-        size_t n = common(&cache->entries[i], prompt);
+        size_t n = common(&cache->entries[i], prompt, keys);
         if (n > *n_tokens) {
             *n_tokens = n;
             best = &cache->entries[i];
         }
     }
+    vl2_mem_free(keys);
     if (!best) return NULL;
     best->used = ++cache->clock;
     return best->session;
