@@ -36,9 +36,11 @@ static const cli_command COMMANDS[] = {
      0, 0, cli_serve_main},
 #endif
     {"bench", CLI_BENCH, "[-m MODEL | --dummy SHAPES] [options]", "how fast each stage is on this machine",
-     "Times loading, pictures, vision tower, projector, prefill and decoding; shows medians, and the share\n"
-     "of the machine's own measured peak that each reaches.",
-     "vl2 bench --dummy tiny\nvl2 bench -m deepseek-vl2-tiny --prompt-tokens 128 --prompt-tokens 2048 --json",
+     "Measures this machine's peaks, then times loading (cold and warm), pictures, vision tower, projector,\n"
+     "prefill and decoding; shows medians, the share of those peaks that each stage reaches, and the memory\n"
+     "taken against the memory planned.",
+     "vl2 bench --dummy tiny\nvl2 bench -m deepseek-vl2-tiny --full --csv > bench.csv\n"
+     "vl2 bench --dummy tiny --stages prefill,decode --prompt 512,2048 --context 4000 --sequences 1,16",
      0, 0, cli_bench_main},
     {"inspect", CLI_INSPECT, "MODEL [--tensors] [--json]", "what is in a model, and what memory it will take",
      "Says in words what a model is made of and whether it can run here.",

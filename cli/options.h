@@ -53,9 +53,10 @@ typedef struct cli_options {
     bool json, csv, jsonl, verbose, quiet, tensors, help;
     const char *draw, *output;
     size_t parallel;
-    const char *dummy;
-    cli_list prompt_tokens;
+    const char *dummy, *stages;
+    cli_list prompt_tokens, contexts, sequences, views;
     size_t repeat, decode_tokens;
+    bool full;
     size_t greedy;
     const char *positions, *from;
 

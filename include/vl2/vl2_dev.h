@@ -52,6 +52,9 @@ VL2_API vl2_status vl2_dev_engine_dummy(vl2_engine **out, const char *shapes,
 /* Stages by themselves, for timing: n views of noise through the tower, then the projector; milliseconds. */
 VL2_API vl2_status vl2_dev_time_views(double *vision_ms, double *projector_ms, vl2_engine *engine,
                                       size_t n, vl2_error *err);
+/* A picture resized and cut into its views, as a conversation of one picture has them; dropped. */
+VL2_API vl2_status vl2_dev_make_views(size_t *n_views, vl2_engine *engine,
+                                      const vl2_picture *picture, vl2_error *err);
 VL2_API vl2_status vl2_dev_feed_ids(vl2_session *session, const int32_t *ids, size_t n,
                                     vl2_error *err);
 /* What this machine reaches now: multiply-adds counted as two operations; bytes read. */
@@ -67,11 +70,13 @@ typedef struct vl2_dev_work {
     double attention_flops;               /* of one token for each token that it sees */
     double head_flops;                    /* of one token's logits */
     double token_bytes;                   /* of weights read for one token alone, with its logits */
+    /* the products that do most of it: "float32", "bfloat16" or "int8" */
+    const char *vision_product, *projector_product, *token_product;
 } vl2_dev_work;
 VL2_API vl2_dev_work vl2_dev_work_of(const vl2_engine *engine);
 /* Memory, in bytes, that an engine's parts take. */
 typedef struct vl2_dev_memory {
-    uint64_t weights_mapped, weights_copied, kv_pool, step_scratch, vision_scratch;
+    uint64_t weights_mapped, weights_copied, kv_pool, step_scratch, vision_scratch, vocabulary;
 } vl2_dev_memory;
 VL2_API vl2_dev_memory vl2_dev_memory_of(const vl2_engine *engine, size_t chunk_tokens);
 /* SHA-256 in pieces, for downloads. */

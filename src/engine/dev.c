@@ -7,6 +7,8 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/sha256.h"
+#include "image/views.h"
+#include "model/resolution.h"
 
 struct vl2_dev_tokenizer {
     vl2_tokenizer *tokenizer;
@@ -113,6 +115,19 @@ vl2_status vl2_dev_time_views(double *vision_ms, double *projector_ms, vl2_engin
     return VL2_OK;
 }
 
+vl2_status vl2_dev_make_views(size_t *n_views, vl2_engine *engine, const vl2_picture *picture,
+                              vl2_error *err) {
+    const vl2_image_config *image = &engine->config.image;
+    size_t wide, high;
+    uint8_t *tiles = NULL;
+    vl2_resolution_choose(&wide, &high, image, vl2_picture_width(picture),
+                          vl2_picture_height(picture), true);
+    VL2_TRY(vl2_views_make(&tiles, image, picture, wide, high, engine->be->pool, err));
+    vl2_mem_free(tiles);
+    *n_views = 1 + wide * high;
+    return VL2_OK;
+}
+
 vl2_dev_memory vl2_dev_memory_of(const vl2_engine *engine, size_t chunk_tokens) {
     const vl2_language_config *lang = &engine->config.lang;
     size_t rows = chunk_tokens ? chunk_tokens : engine->ctx_tokens;
@@ -122,6 +137,7 @@ vl2_dev_memory vl2_dev_memory_of(const vl2_engine *engine, size_t chunk_tokens) 
         .kv_pool = vl2_kv_pool_bytes(lang, engine->be->kv_type, engine->kv_tokens),
         .step_scratch = vl2_batch_plan(engine, rows, 1),
         .vision_scratch = vl2_rows_plan(&engine->config),
+        .vocabulary = engine->tokenizer ? vl2_tokenizer_bytes(engine->tokenizer) : 0,
     };
 }
 

@@ -27,36 +27,57 @@ static double projector_flops(const vl2_config *config, const vl2_projector_weig
     return 2 * n * (weights + mat_size(&w->pooling.w));
 }
 
-static double mlp_size(const vl2_mlp *mlp) {
-    return mat_size(&mlp->gate) + mat_size(&mlp->up) + mat_size(&mlp->down);
+typedef double (*mat_measure)(const vl2_mat *mat);
+
+static double mlp_sum(const vl2_mlp *mlp, mat_measure of) {
+    return of(&mlp->gate) + of(&mlp->up) + of(&mlp->down);
 }
 
-/* Weights that one token meets in a layer. */
-static double layer_size(const vl2_layer *layer, const vl2_language_config *lang) {
-    double size = mat_size(&layer->q.w) + mat_size(&layer->k.w) + mat_size(&layer->v.w) +
-                  mat_size(&layer->q_a.w) + mat_size(&layer->q_b) + mat_size(&layer->kv_a.w) +
-                  mat_size(&layer->kv_b) + mat_size(&layer->o.w);
-    if (!layer->is_moe) return size + mlp_size(&layer->mlp);
-    return size + mat_size(&layer->router) + mlp_size(&layer->shared) +
-           (double)lang->experts_per_token * mlp_size(&layer->experts[0]);
+/* Over the weights that one token meets in a layer. */
+static double layer_sum(const vl2_layer *layer, const vl2_language_config *lang, mat_measure of) {
+    double sum = of(&layer->q.w) + of(&layer->k.w) + of(&layer->v.w) + of(&layer->q_a.w) +
+                 of(&layer->q_b) + of(&layer->kv_a.w) + of(&layer->kv_b) + of(&layer->o.w);
+    if (!layer->is_moe) return sum + mlp_sum(&layer->mlp, of);
+    return sum + of(&layer->router) + mlp_sum(&layer->shared, of) +
+           (double)lang->experts_per_token * mlp_sum(&layer->experts[0], of);
+}
+
+/* The bytes of those weights: a row's blocks for each row, whatever type each matrix has. */
+static double mat_bytes(const vl2_mat *mat) {
+    size_t row = 0;
+    if (!mat->data || !vl2_dtype_row_bytes(&row, mat->type, mat->cols)) return 0;
+    return (double)row * (double)mat->rows;
+}
+
+/* The product that the backend makes of weights of a type: it rounds its input to their kind. */
+static const char *product_of(const vl2_engine *engine, const vl2_mat *mat) {
+    if (engine->be->kv_type == VL2_F32 || !mat->data) return "float32";
+    if (vl2_dtype_of(mat->type)->block > 1) return "int8";
+    return mat->type == VL2_BF16 ? "bfloat16" : "float32";
 }
 
 vl2_dev_work vl2_dev_work_of(const vl2_engine *engine) {
     const vl2_language_config *lang = &engine->config.lang;
-    double weights = 0, head = mat_size(&engine->weights.head);
+    const vl2_weights *w = &engine->weights;
+    const vl2_layer *last = &w->layers[lang->layers - 1];
+    double weights = 0, bytes = mat_bytes(&w->head);
     for (size_t i = 0; i < lang->layers; i++) {
-        weights += layer_size(&engine->weights.layers[i], lang);
+        weights += layer_sum(&w->layers[i], lang, mat_size);
+        bytes += layer_sum(&w->layers[i], lang, mat_bytes);
     }
     double dims =
         lang->use_mla ? (double)(2 * lang->kv_lora + lang->rope_dim) : 2.0 * (double)lang->head_dim;
-    const vl2_dtype_traits *traits = vl2_dtype_of(engine->weights.head.type);
     return (vl2_dev_work){
         .vision_flops = vision_flops(&engine->config.vision),
-        .projector_flops = projector_flops(&engine->config, &engine->weights.projector),
+        .projector_flops = projector_flops(&engine->config, &w->projector),
         .token_flops = 2 * weights,
         .attention_flops = 2.0 * (double)(lang->layers * lang->heads) * dims,
-        .head_flops = 2 * head,
-        .token_bytes = (weights + head) * (double)traits->block_bytes / (double)traits->block,
+        .head_flops = 2 * mat_size(&w->head),
+        .token_bytes = bytes,
+        .vision_product = product_of(
+            engine, engine->config.vision.layers ? &w->vision.blocks[0].fc1.w : &w->head),
+        .projector_product = product_of(engine, &w->projector.layers[0].w),
+        .token_product = product_of(engine, last->is_moe ? &last->experts[0].gate : &last->o.w),
     };
 }
 

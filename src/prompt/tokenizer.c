@@ -233,3 +233,10 @@ int32_t vl2_tokenizer_find(const vl2_tokenizer *tokenizer, const char *name) {
 }
 
 size_t vl2_tokenizer_size(const vl2_tokenizer *tokenizer) { return tokenizer->vocab.n_ids; }
+
+size_t vl2_tokenizer_bytes(const vl2_tokenizer *tokenizer) {
+    const vl2_vocab *vocab = &tokenizer->vocab;
+    return sizeof *tokenizer + vocab->room * sizeof *vocab->tokens +
+           vocab->n_slots * sizeof *vocab->slots + vocab->text.room +
+           tokenizer->bpe.n_slots * sizeof *tokenizer->bpe.rules;
+}

@@ -52,7 +52,8 @@ vl2_status vl2_tokenizer_decode(vl2_buf *out, const vl2_tokenizer *tokenizer, co
                                 size_t n, bool skip_special, vl2_error *err);
 const vl2_special_ids *vl2_tokenizer_special(const vl2_tokenizer *tokenizer);
 int32_t vl2_tokenizer_find(const vl2_tokenizer *tokenizer,
-                           const char *name);              /* id by exact name, or -1 */
-size_t vl2_tokenizer_size(const vl2_tokenizer *tokenizer); /* greatest id + 1 */
+                           const char *name);               /* id by exact name, or -1 */
+size_t vl2_tokenizer_size(const vl2_tokenizer *tokenizer);  /* greatest id + 1 */
+size_t vl2_tokenizer_bytes(const vl2_tokenizer *tokenizer); /* of its tables, in memory */
 
 #endif

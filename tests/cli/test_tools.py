@@ -120,29 +120,45 @@ class Trace(ProgramTest):
 
 
 class Bench(ProgramTest):
-    WORDS = ("bench", "-m", MINI, "--repeat", "1", "--prompt-tokens", "64", "--decode-tokens", "2")
+    SHORT = ("--repeat", "1", "--prompt", "64", "--context", "70", "--sequences", "1,3", "--views", "2",
+             "--decode-tokens", "2")
+
+    def rows(self, *words):
+        return list(csv.DictReader(io.StringIO(self.good("bench", *words, *self.SHORT, "--csv"))))
 
     def test_table_json_csv(self):
-        stages = ["load", "image", "vision", "projector", "prefill", "decode", "decode"]
-        table = self.good(*self.WORDS)
+        stages = ["load"] * 4 + ["image"] * 2 + ["vision", "projector", "prefill", "decode", "decode"] + ["memory"] * 2
+        table = self.good("bench", "-m", MINI, *self.SHORT)
         self.assertEqual([line.split()[0] for line in table.strip().split("\n")[4:]], stages)
-        out = json.loads(self.good(*self.WORDS, "--json", "--prompt-tokens", "16"))
-        self.assertEqual([r["stage"] for r in out["stages"]], stages[:5] + ["prefill"] + stages[5:])
-        self.assertTrue(all(r["ms"] > 0 for r in out["stages"]))
+        out = json.loads(self.good("bench", "-m", MINI, *self.SHORT, "--json", "--prompt", "16,32"))
+        self.assertEqual([r["stage"] for r in out["stages"]], stages[:9] + ["prefill"] * 2 + stages[9:])
+        self.assertTrue(all(0 < r["best_ms"] <= r["ms"] for r in out["stages"] if r["stage"] != "memory"))
         self.assertGreater(out["peaks"]["read_gb_s"], 0)
-        rows = list(csv.DictReader(io.StringIO(self.good(*self.WORDS, "--csv"))))
+        rows = self.rows("-m", MINI)
         self.assertEqual([r["stage"] for r in rows], stages)
+        decode = [(r["size"], r["context"]) for r in rows if r["stage"] == "decode"]
+        self.assertEqual(decode, [("1", "70"), ("3", "70")])
+
+    def test_stages_are_chosen(self):
+        self.assertEqual([r["stage"] for r in self.rows("-m", MINI, "--stages", "decode,vision")],
+                         ["vision", "projector", "decode", "decode"])
+        self.assertEqual(self.rows("-m", MINI, "--stages", "prefill")[0]["size"], "64")
+        self.bad(2, "bench", "--stages", "prefill,vison", contains=["vison", "vision"])
+
+    def test_contexts_rise_and_are_told(self):
+        rows = self.rows("-m", MINI, "--stages", "decode", "--context", "200,10,10")
+        self.assertEqual([(r["size"], r["context"]) for r in rows],
+                         [("1", "10"), ("1", "70"), ("1", "200"), ("3", "200")])
 
     def test_made_up_weights_in_a_config_s_shapes(self):
-        out = json.loads(self.good("bench", "--dummy", MINI / "config.json", *self.WORDS[3:], "--json"))
+        out = json.loads(self.good("bench", "--dummy", MINI / "config.json", *self.SHORT, "--json"))
         self.assertEqual(out["stages"][0]["stage"], "load")
         self.bad(2, "bench", "--dummy", "huge", contains="huge")
 
-    def test_wrong_lengths(self):
-        for length in ("0", "x", "-5", "99999999999"):
-            done = vl2("bench", "-m", MINI, "--prompt-tokens", length)
-            self.assertEqual(done.returncode, 2, length)
-            self.assertIn(b"--prompt-tokens takes", done.stderr)
+    def test_wrong_numbers(self):
+        for option in ("prompt", "context", "sequences", "views"):
+            for text in ("0", "x", "-5", "99999999999", "", "1,", "1,,2", " 3", "1.5", ",".join("1" * 17)):
+                self.bad(2, "bench", "-m", MINI, f"--{option}", text, contains=f"--{option} takes")
 
 
 if __name__ == "__main__":
