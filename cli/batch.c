@@ -333,6 +333,7 @@ static vl2_status open_engine(batch *b, vl2_error *err) {
     const cli_options *o = b->options;
     size_t room = o->ctx_size > POOL_TOKENS ? o->ctx_size : POOL_TOKENS;
     VL2_TRY(cli_models_open(&b->engine, o, room, NULL, err));
+    cli_terminal_keep();
     size_t ctx = vl2_engine_info(b->engine)->ctx_tokens;
     b->pool = vl2_engine_info(b->engine)->kv_tokens;
     b->chunk = o->chunk_size && o->chunk_size < ctx ? o->chunk_size : ctx;

@@ -5,7 +5,6 @@
 #include "commands.h"
 #include "models.h"
 #include "progress.h"
-#include "terminal.h"
 
 #include "base/err.h"
 #include "base/mem.h"
@@ -72,10 +71,7 @@ void bench_flops(const bench *b, bench_row *row, double operations, const char *
     row->bound = product;
 }
 
-vl2_status bench_ran(bench *b) {
-    cli_progress_show("bench", ++b->done, b->total, "runs");
-    return cli_terminal_interrupted() ? VL2_ERR_CANCELLED : VL2_OK;
-}
+void bench_ran(bench *b) { cli_progress_show("bench", ++b->done, b->total, "runs"); }
 
 /* ---- the model ------------------------------------------------------------------------------- */
 
@@ -214,6 +210,5 @@ int cli_bench_main(cli_options *options) {
     vl2_status status = run(&b, &err);
     vl2_engine_close(b.engine);
     vl2_mem_free(b.path);
-    if (cli_terminal_interrupted()) return CLI_INTERRUPTED;
     return status == VL2_OK ? 0 : cli_main_fail("bench", &err);
 }

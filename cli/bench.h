@@ -47,8 +47,7 @@ bench_row *bench_add(bench *b, const char *stage, double *ms, size_t n, const ch
 void bench_rate(bench_row *row, double per_run, const char *unit);
 /* The share of the measured peak of `product` ("float32", …) that so many operations reached. */
 void bench_flops(const bench *b, bench_row *row, double operations, const char *product);
-/* After each timed run: the bar, and whether Ctrl-C was pressed. */
-vl2_status bench_ran(bench *b);
+void bench_ran(bench *b); /* after each timed run: the bar */
 vl2_status bench_open(bench *b, double *ms, vl2_error *err);
 
 vl2_status bench_load(bench *b, vl2_error *err);   /* opens the engine that all later stages use */

@@ -59,7 +59,7 @@ static vl2_status time_loads(bench *b, bool cold, double *open_ms, double *token
         VL2_TRY(bench_open(b, &open_ms[i], err));
         VL2_TRY(first_token(b, err));
         token_ms[i] = cli_clock_ms() - begun;
-        VL2_TRY(bench_ran(b));
+        bench_ran(b);
     }
     const char *how = cold ? "files not in the cache" : "files in the cache";
     bench_add(b, "load", open_ms, b->options->repeat, "opened, %s", how);

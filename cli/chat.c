@@ -363,6 +363,7 @@ static vl2_status begin(chat *c, vl2_error *err) {
     VL2_TRY(cli_conversation_add(&c->draft, VL2_ROLE_USER, "", 0, err));
     VL2_TRY(cli_conversation_add_system(&c->conversation, o->system, err));
     VL2_TRY(cli_models_open(&c->engine, o, 0, NULL, err));
+    cli_terminal_keep();
     VL2_TRY(cli_talk_start(&c->talk, c->engine, o->chunk_size, err));
     for (size_t i = 0; i < o->images.n; i++) VL2_TRY(add_image(c, o->images.items[i], err));
     if (!o->quiet && cli_terminal_is_err()) {

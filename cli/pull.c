@@ -245,6 +245,7 @@ int cli_pull_main(cli_options *options) {
     pull p = {.options = options, .lock = -1};
     vl2_error err = {0};
     int status = 0;
+    cli_terminal_keep();
     vl2_status result = work(&p, &err);
     if (cli_terminal_interrupted()) {
         cli_terminal_say("stopped; the same command goes on from here");

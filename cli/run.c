@@ -154,6 +154,7 @@ static vl2_status answer(work *w, vl2_error *err) {
     cli_turn_options(&options, o);
     options.user = w;
     if (!o->json) options.on_text = show;
+    cli_terminal_keep();
     VL2_TRY(vl2_generate(&w->answer, w->engine, w->prompt, &options, err));
     if (w->write_error.status != VL2_OK) {
         return vl2_fail(err, w->write_error.status, "%s", w->write_error.text);

@@ -143,6 +143,7 @@ int cli_serve_main(cli_options *o) {
     vl2_status status = make_options(&options, &texts, o, &err);
     if (status == VL2_OK) status = vl2_server_start(&server, &options, &err);
     if (status == VL2_OK) {
+        cli_terminal_keep();
         greet(server, &options, o);
         while (!cli_terminal_interrupted() && !terminated) poll(NULL, 0, LOOK_MS);
         say(o, "vl2: stopping; running answers have 30 s to finish");

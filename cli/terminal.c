@@ -13,11 +13,11 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t interrupted;
+static volatile sig_atomic_t interrupted, has_something_to_keep;
 
 static void on_interrupt(int signal_number) {
     (void)signal_number;
-    if (interrupted) _exit(130);
+    if (interrupted || !has_something_to_keep) _exit(130);
     interrupted = 1;
 }
 
@@ -32,6 +32,7 @@ void cli_terminal_init(void) {
     if (!setlocale(LC_CTYPE, "C.UTF-8")) setlocale(LC_CTYPE, ""); /* for libedit's characters */
 }
 
+void cli_terminal_keep(void) { has_something_to_keep = 1; }
 bool cli_terminal_interrupted(void) { return interrupted != 0; }
 void cli_terminal_clear(void) { interrupted = 0; }
 

@@ -4,9 +4,11 @@
 
 #include "vl2/vl2.h"
 
-/* Signals and locale, once at the start. A closed pipe then ends the program silently; Ctrl-C sets
- * a flag, and ends it at once when pressed again before anyone looked. */
+/* Signals and locale, once at the start. A closed pipe then ends the program silently; so does
+ * Ctrl-C, at once, while there is nothing to keep. */
 void cli_terminal_init(void);
+/* From now on Ctrl-C only sets a flag, and ends the program when pressed again before anyone looked. */
+void cli_terminal_keep(void);
 bool cli_terminal_interrupted(void); /* since the start or the last _clear */
 void cli_terminal_clear(void);
 int cli_terminal_poll(void *user); /* for vl2_generate_options.poll: not 0 after Ctrl-C */

@@ -202,7 +202,6 @@ static int work(cli_options *o, const char *name, bool back) {
     }
     vl2_dev_tokenizer_close(tokenizer);
     vl2_mem_free(path);
-    if (cli_terminal_interrupted()) return CLI_INTERRUPTED;
     return status == VL2_OK ? 0 : cli_main_fail(name, &err);
 }
 

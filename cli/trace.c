@@ -2,7 +2,6 @@
 #include "commands.h"
 #include "conversation.h"
 #include "models.h"
-#include "terminal.h"
 #include "turn.h"
 #include "vl2/vl2_dev.h"
 
@@ -36,6 +35,5 @@ int cli_trace_main(cli_options *options) {
     vl2_prompt_free(prompt);
     cli_conversation_free(&conversation);
     vl2_engine_close(engine);
-    if (cli_terminal_interrupted()) return CLI_INTERRUPTED;
     return status == VL2_OK ? 0 : cli_main_fail("trace", &err);
 }

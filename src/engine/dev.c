@@ -101,8 +101,8 @@ vl2_status vl2_dev_time_views(double *vision_ms, double *projector_ms, vl2_engin
     double vision = 0, projector = 0;
     for (size_t i = 0; i < n; i++) {
         double start = vl2_engine_clock_ms();
-        vl2_siglip_forward(engine->be, scratch->feat, tile, 1, config, &engine->weights.vision,
-                           &scratch->siglip);
+        (void)vl2_siglip_forward(engine->be, scratch->feat, tile, 1, config,
+                                 &engine->weights.vision, &scratch->siglip, NULL, NULL, err);
         double middle = vl2_engine_clock_ms();
         vl2_projector_forward(engine->be, scratch->rows, scratch->feat, 1, config,
                               &engine->weights.projector, &scratch->projector);

@@ -85,11 +85,22 @@ typedef struct vl2_encode_times {
     double image_ms, vision_ms;
 } vl2_encode_times;
 
+typedef struct vl2_encode_request {
+    size_t max_views;   /* 0: all */
+    const vl2_tap *tap; /* maybe NULL; else shown "vision" and "projector" of every picture */
+    /* maybe NULL; else told the views u8 [n_views,3,S,S] of each picture before they are encoded */
+    void (*on_tiles)(void *user, size_t span, const uint8_t *tiles, size_t n_views);
+    void *user;
+    int (*poll)(void *user); /* maybe NULL; else asked within each view: not 0 cancels */
+    void *poll_user;
+} vl2_encode_request;
+
 vl2_status vl2_rows_begin(vl2_encoding *out, vl2_engine *engine, const vl2_span *span,
                           vl2_error *err);
-/* The next view through the tower and the projector, into its places. */
+/* The next view through the tower and the projector, into its places. After VL2_ERR_CANCELLED it is
+ * still the next one. */
 vl2_status vl2_rows_next_view(vl2_encoding *encoding, vl2_engine *engine, const vl2_span *span,
-                              const vl2_tap *tap, vl2_error *err);
+                              const vl2_encode_request *request, vl2_error *err);
 void vl2_rows_abandon(vl2_encoding *encoding);
 
 struct vl2_prompt {
@@ -103,14 +114,6 @@ struct vl2_prompt {
     vl2_encoding now; /* of the first span without rows */
     vl2_encode_times times;
 };
-
-typedef struct vl2_encode_request {
-    size_t max_views;   /* 0: all */
-    const vl2_tap *tap; /* maybe NULL; else shown "vision" and "projector" of every picture */
-    /* maybe NULL; else told the views u8 [n_views,3,S,S] of each picture before they are encoded */
-    void (*on_tiles)(void *user, size_t span, const uint8_t *tiles, size_t n_views);
-    void *user;
-} vl2_encode_request;
 
 vl2_status vl2_prompt_encode_views(vl2_prompt *prompt, vl2_engine *engine,
                                    const vl2_encode_request *request, size_t *left, vl2_error *err);

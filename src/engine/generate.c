@@ -57,14 +57,15 @@ static vl2_status ask(const run *r) {
 
 static vl2_status encode(run *r, vl2_error *err) {
     size_t left = 0, total = 0, done = 0;
+    const vl2_encode_request one_view = {
+        .max_views = 1, .poll = r->options.poll, .poll_user = r->options.user};
     for (size_t i = 0; i < r->prompt->n_spans; i++) {
         const vl2_span *span = &r->prompt->spans[i];
         if (!r->prompt->rows[i]) total += 1 + span->tiles_wide * span->tiles_high;
     }
     if (!total) return VL2_OK;
     do {
-        VL2_TRY(ask(r));
-        VL2_TRY(vl2_prompt_encode(r->prompt, r->engine, 1, &left, err));
+        VL2_TRY(vl2_prompt_encode_views(r->prompt, r->engine, &one_view, &left, err));
         done = total - left;
         show_progress(r, "vision", done, total);
     } while (left);

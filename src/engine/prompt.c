@@ -196,7 +196,7 @@ static vl2_status encode_view(vl2_prompt *prompt, vl2_engine *engine, size_t i,
             request->on_tiles(request->user, i, prompt->now.tiles, prompt->now.n_views);
         }
     }
-    VL2_TRY(vl2_rows_next_view(&prompt->now, engine, span, request->tap, err));
+    VL2_TRY(vl2_rows_next_view(&prompt->now, engine, span, request, err));
     prompt->times.vision_ms += vl2_engine_clock_ms() - start;
     if (prompt->now.next < prompt->now.n_views) return VL2_OK;
     prompt->rows[i] = vl2_rows_retain(prompt->now.rows);

@@ -104,19 +104,19 @@ static bool all_finite(const float *values, size_t n) {
 }
 
 vl2_status vl2_rows_next_view(vl2_encoding *encoding, vl2_engine *engine, const vl2_span *span,
-                              const vl2_tap *tap, vl2_error *err) {
+                              const vl2_encode_request *request, vl2_error *err) {
     const vl2_config *config = &engine->config;
     const vl2_vision_config *vision = &config->vision;
     const vl2_view_scratch *scratch = &engine->views;
     size_t view = encoding->next, patches = vision->grid * vision->grid;
     size_t rows = config->projector.grid * config->projector.grid, width = config->lang.hidden;
     const uint8_t *tile = encoding->tiles + view * 3 * vision->side * vision->side;
-    vl2_siglip_forward(engine->be, scratch->feat, tile, 1, config, &engine->weights.vision,
-                       &scratch->siglip);
-    vl2_tap_show(tap, "vision", view, 0, scratch->feat, patches, vision->width);
+    VL2_TRY(vl2_siglip_forward(engine->be, scratch->feat, tile, 1, config, &engine->weights.vision,
+                               &scratch->siglip, request->poll, request->poll_user, err));
+    vl2_tap_show(request->tap, "vision", view, 0, scratch->feat, patches, vision->width);
     vl2_projector_forward(engine->be, scratch->rows, scratch->feat, 1, config,
                           &engine->weights.projector, &scratch->projector);
-    vl2_tap_show(tap, "projector", view, 0, scratch->rows, rows, width);
+    vl2_tap_show(request->tap, "projector", view, 0, scratch->rows, rows, width);
     if (!all_finite(scratch->rows, rows * width)) {
         return vl2_fail(err, VL2_ERR_NUMERIC,
                         "the vision tower's result for view %zu of a picture is not a number; "

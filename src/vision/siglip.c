@@ -120,13 +120,15 @@ static void feed_forward(vl2_backend *be, float *feat, size_t rows, const vl2_vi
                     VL2_EPI_ADD, false);
 }
 
-void vl2_siglip_forward(vl2_backend *be, float *feat, const uint8_t *tiles, size_t n,
-                        const vl2_config *config, const vl2_vision_weights *w,
-                        const vl2_siglip_scratch *scratch) {
+vl2_status vl2_siglip_forward(vl2_backend *be, float *feat, const uint8_t *tiles, size_t n,
+                              const vl2_config *config, const vl2_vision_weights *w,
+                              const vl2_siglip_scratch *scratch, int (*poll)(void *user),
+                              void *poll_user, vl2_error *err) {
     const vl2_vision_config *c = &config->vision;
     const size_t rows = n * c->grid * c->grid;
     embed_patches(be, feat, tiles, n, config, w, scratch->patches);
     for (size_t i = 0; i < c->layers; i++) {
+        if (poll && poll(poll_user)) return vl2_fail(err, VL2_ERR_CANCELLED, "cancelled");
         attend(be, feat, n, c, &w->blocks[i], scratch);
         feed_forward(be, feat, rows, c, &w->blocks[i], scratch);
     }
@@ -134,4 +136,5 @@ void vl2_siglip_forward(vl2_backend *be, float *feat, const uint8_t *tiles, size
         be->ops->layernorm(be, feat, c->width, feat, c->width, rows, c->width, &w->norm.w,
                            &w->norm.b, norm_eps);
     }
+    return VL2_OK;
 }

@@ -24,9 +24,11 @@ void vl2_siglip_carve(vl2_arena *arena, vl2_siglip_scratch *out, const vl2_confi
                       size_t n);
 /* What vl2_backend_reserve must be asked for before n views go through at once. */
 void vl2_siglip_extent(size_t *max_rows, size_t *max_cols, const vl2_config *config, size_t n);
-/* feat [n, G*G, Dv] is the caller's. */
-void vl2_siglip_forward(vl2_backend *be, float *feat, const uint8_t *tiles, size_t n,
-                        const vl2_config *config, const vl2_vision_weights *w,
-                        const vl2_siglip_scratch *scratch);
+/* feat [n, G*G, Dv] is the caller's. poll (may be NULL) is asked before each block; not 0 ends it with
+ * VL2_ERR_CANCELLED, and feat holds nothing then. */
+vl2_status vl2_siglip_forward(vl2_backend *be, float *feat, const uint8_t *tiles, size_t n,
+                              const vl2_config *config, const vl2_vision_weights *w,
+                              const vl2_siglip_scratch *scratch, int (*poll)(void *user),
+                              void *poll_user, vl2_error *err);
 
 #endif

@@ -150,6 +150,21 @@ class Streams(ProgramTest):
         out, err = process.communicate(timeout=60)
         self.assertEqual((process.returncode, out, err), (130, b"", b""))
 
+    def test_ctrl_c_while_the_model_or_a_picture_is_read(self):
+        pipe = self.folder / "picture.png"
+        os.mkfifo(pipe)
+        held = os.open(pipe, os.O_RDWR) # a writer that says nothing: reading waits
+        self.addCleanup(os.close, held)
+        for words in (("run", "-i", str(pipe), "What?"), ("bench",), ("tokenize",)):
+            process = subprocess.Popen([PROGRAM, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                       stderr=subprocess.PIPE, env=environment())
+            time.sleep(0.2)
+            begun = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=60)
+            self.assertEqual((process.returncode, out), (130, b""), words)
+            self.assertLess(time.monotonic() - begun, 20) # only that it ends by itself, at one signal
+
     def test_a_terminal_gets_no_control_characters_of_an_answer(self):
         words = ("run", "-q", *F32, "--conversation", CASES / "text.json")
         self.assertIn("\x17", self.good(*words)) # a file gets what was said

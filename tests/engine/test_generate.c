@@ -1,5 +1,6 @@
 /* vl2_generate: the reference's greedy ids, stops, lengths, cancelling, a full context, boxes. */
 #include "engine/answer.h"
+#include "engine/engine.h"
 #include "engine/support.h"
 
 #include <stdlib.h>
@@ -163,6 +164,42 @@ static void test_cancel_anywhere(void **state) {
         assert_true(at < 1000);
     }
     assert_true(in_vision && in_prefill && in_decode);
+    vl2_engine_close(engine);
+}
+
+/* Cancelled between the blocks of a view; the same prompt goes on with that view, to the same ids. */
+static void test_cancel_within_a_view(void **state) {
+    (void)state;
+    golden_case c = golden_named("mini-base/one_image");
+    vl2_engine *engine = open_engine(c.model, VL2_COMPUTE_F32, 2, NULL);
+    vl2_prompt *prompt = open_prompt(engine, c.conversation);
+    size_t n_expected, n;
+    watcher first = {0};
+    vl2_generate_options options = watched(&first);
+    vl2_answer *whole = answer_of(engine, prompt, &options);
+    const int32_t *expected = vl2_answer_ids(whole, &n_expected);
+    vl2_prompt *again = open_prompt(engine, c.conversation);
+    size_t layers = engine->config.vision.layers;
+    assert_true(layers > 1);
+    for (size_t at = 1; at <= layers; at++) { /* each time one block further into the first view */
+        watcher w = {.end_at_poll = (int)at};
+        options = watched(&w);
+        vl2_answer *cut = answer_of(engine, again, &options);
+        assert_int_equal(vl2_answer_finish(cut), VL2_FINISH_CANCELLED);
+        assert_int_equal(w.vision, 0);
+        vl2_answer_free(cut);
+    }
+    watcher last = {0};
+    options = watched(&last);
+    vl2_answer *resumed = answer_of(engine, again, &options);
+    assert_int_equal(last.vision, first.vision);
+    const int32_t *ids = vl2_answer_ids(resumed, &n);
+    assert_int_equal(n, n_expected);
+    assert_memory_equal(ids, expected, n * sizeof *ids);
+    vl2_answer_free(resumed);
+    vl2_answer_free(whole);
+    vl2_prompt_free(again);
+    vl2_prompt_free(prompt);
     vl2_engine_close(engine);
 }
 
@@ -369,11 +406,17 @@ static void test_wrong_calls(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_greedy_ids),      cmocka_unit_test(test_stop_texts),
-        cmocka_unit_test(test_cancel_anywhere), cmocka_unit_test(test_cancel_by_text),
-        cmocka_unit_test(test_context_full),    cmocka_unit_test(test_context_ends_answer),
-        cmocka_unit_test(test_no_tokens_asked), cmocka_unit_test(test_seeds),
-        cmocka_unit_test(test_rows_again),      cmocka_unit_test(test_boxes),
+        cmocka_unit_test(test_greedy_ids),
+        cmocka_unit_test(test_stop_texts),
+        cmocka_unit_test(test_cancel_anywhere),
+        cmocka_unit_test(test_cancel_within_a_view),
+        cmocka_unit_test(test_cancel_by_text),
+        cmocka_unit_test(test_context_full),
+        cmocka_unit_test(test_context_ends_answer),
+        cmocka_unit_test(test_no_tokens_asked),
+        cmocka_unit_test(test_seeds),
+        cmocka_unit_test(test_rows_again),
+        cmocka_unit_test(test_boxes),
         cmocka_unit_test(test_wrong_calls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,8 +21,10 @@ static float *run(stage_model *model, const uint8_t *tiles, size_t n, size_t at_
     float *feat = test_malloc(n * per_view * sizeof *feat);
     for (size_t i = 0; i < n; i += at_once) {
         const size_t some = n - i < at_once ? n - i : at_once;
-        vl2_siglip_forward(model->backend, feat + i * per_view, tiles + i * 3 * c->side * c->side,
-                           some, &model->config, &model->weights.vision, &scratch);
+        assert_int_equal(vl2_siglip_forward(model->backend, feat + i * per_view,
+                                            tiles + i * 3 * c->side * c->side, some, &model->config,
+                                            &model->weights.vision, &scratch, NULL, NULL, &err),
+                         VL2_OK);
     }
     vl2_arena_free(&arena);
     return feat;
