@@ -1,0 +1,152 @@
+"""Asking: the real checkpoint's answer, stop, regenerate, edit, remove, reload, two pictures, errors."""
+import threading
+
+import browser
+from browser import DEMO, EXAMPLES, Answer, Failure, expect, file
+
+
+class RealModel(browser.PageTest):
+    """What the page shows is what the API answers."""
+
+    def test_an_example(self):
+        example = next((e for e in EXAMPLES if "<|ref|>" in e["prompt"] or "<|grounding|>" in e["prompt"]), EXAMPLES[0])
+        self.button("Settings").click()
+        self.page.locator("#set-temperature").fill("0")
+        self.page.keyboard.press("Escape")
+        self.page.locator("input[type=file]").set_input_files([DEMO / name for name in example["images"]])
+        article = self.ask(example["prompt"])
+        direct = self.server.post("/v1/chat/completions", {**self.proxy.asked[0], "stream": False})
+        choice = direct["choices"][0]
+        boxes = article.locator("[data-box]")
+        expect(boxes).to_have_count(len(choice["grounding"]))
+        for i, item in enumerate(choice["grounding"]):
+            expect(boxes.nth(i)).to_have_attribute("data-label", item["label"])
+            expect(boxes.nth(i)).to_have_attribute("data-box", ",".join(map(str, item["box"])))
+        if not choice["grounding"]:
+            self.assertEqual(article.locator(".answer").inner_text().strip(), choice["message"]["content"].strip())
+        tokens = direct["usage"]["completion_tokens"]
+        expect(article).to_contain_text(f"{tokens} tokens")
+
+
+class Talk(browser.PageTest):
+    MAY_LOG = ("Failed to load resource",) # the browser's own word on an error status
+
+    def test_a_stream_is_shown_as_it_comes(self):
+        gate = threading.Event()
+        self.send("Tell me", Answer("One **two", gate, "** three"))
+        last = self.said("assistant").last
+        expect(last).to_contain_text("One")
+        expect(last).not_to_have_attribute("data-state", "done")
+        expect(self.button("Stop")).to_be_visible()
+        gate.set()
+        self.complete()
+        expect(last.locator("strong")).to_have_text("two")
+        expect(last).to_contain_text("8 tokens")
+        expect(self.said("user").last).to_contain_text("Tell me")
+
+    def test_stop_keeps_what_was_said(self):
+        gate = threading.Event()
+        answer = Answer("Once upon a time", gate, " there was more")
+        self.send("A story", answer)
+        expect(self.said("assistant").last).to_contain_text("Once upon a time")
+        self.button("Stop").click()
+        last = self.complete()
+        self.assertTrue(answer.left.wait(10), "the request goes on after Stop")
+        expect(last).to_contain_text("Once upon a time")
+        expect(last).not_to_contain_text("there was more")
+        expect(self.button("Send")).to_be_visible()
+        self.ask("Go on", Answer("There was more"))
+        sent = self.proxy.asked[1]["messages"]
+        self.assertEqual([m["role"] for m in sent], ["user", "assistant", "user"])
+        self.assertEqual(sent[1]["content"], "Once upon a time")
+
+    def test_regenerate(self):
+        self.choose(file("a.png"))
+        self.ask("What is it?", Answer("First try"))
+        self.proxy.answers.append(Answer("Second try"))
+        self.button("Regenerate").click()
+        expect(self.said("assistant").last).to_contain_text("Second try")
+        self.complete()
+        expect(self.said("assistant")).to_have_count(1)
+        expect(self.page.locator("#log")).not_to_contain_text("First try")
+        self.assertEqual(self.proxy.asked[0]["messages"], self.proxy.asked[1]["messages"])
+
+    def test_edit_and_resend(self):
+        self.choose(file("a.png"))
+        self.ask("What color?", Answer("Red"))
+        self.ask("And now?", Answer("Blue"))
+        self.said("user").first.get_by_role("button", name="Edit").click()
+        expect(self.message).to_have_value("What color?")
+        expect(self.page.locator("#pending li")).to_have_count(1)
+        self.send("What shape?", Answer("Round"))
+        expect(self.said("assistant").last).to_contain_text("Round")
+        self.complete()
+        expect(self.said("user")).to_have_count(1)
+        expect(self.said("user")).to_contain_text("What shape?")
+        self.assertEqual(len(self.proxy.asked[-1]["messages"]), 1)
+        self.assertEqual(self.proxy.asked[-1]["messages"][0]["content"][0],
+                         self.proxy.asked[0]["messages"][0]["content"][0])
+
+    def test_remove_last_turn_and_new_conversation(self):
+        self.ask("One", Answer("First"))
+        self.ask("Two", Answer("Second"))
+        self.button("Remove last turn").click()
+        expect(self.said("user")).to_have_count(1)
+        expect(self.page.locator("#log")).not_to_contain_text("Second")
+        self.ask("Three", Answer("Third"))
+        self.assertEqual([m["content"] for m in self.proxy.asked[-1]["messages"]], ["One", "First", "Three"])
+        self.button("New conversation").click()
+        expect(self.page.locator("article")).to_have_count(0)
+        self.ask("Four", Answer("Fourth"))
+        self.assertEqual([m["content"] for m in self.proxy.asked[-1]["messages"]], ["Four"])
+
+    def test_a_reload_keeps_everything(self):
+        self.choose(file("one.png"), file("two.png", 120, 90))
+        self.ask("Which is larger?", Answer("The first", grounding=[
+            {"label": "small", "image": 1, "box": [10, 20, 60, 70], "box_999": [83, 222, 500, 777]}]))
+        self.page.reload()
+        expect(self.said("assistant")).to_contain_text("The first")
+        expect(self.said("user").locator("img")).to_have_count(2)
+        expect(self.page.locator("[data-box]")).to_have_attribute("data-box", "10,20,60,70")
+        self.ask("Sure?", Answer("Yes"))
+        parts = self.proxy.asked[-1]["messages"][0]["content"]
+        self.assertEqual([p["type"] for p in parts], ["image_url", "image_url", "text"])
+        self.assertEqual(parts, self.proxy.asked[0]["messages"][0]["content"])
+
+    def test_two_pictures_go_where_the_text_says(self):
+        self.choose(file("one.png"), file("two.png", 120, 90))
+        self.ask("First: <image>\nSecond: <image>\nWhat differs?", Answer("Size"))
+        parts = self.proxy.asked[0]["messages"][0]["content"]
+        self.assertEqual([p.get("text", "picture") for p in parts],
+                         ["First: ", "picture", "Second: ", "picture", "What differs?"])
+
+    def test_an_error_of_the_server(self):
+        self.ask_and_fail(Failure(429, "the queue is full; try again shortly", retry_after=3), "the queue is full")
+        self.ask_and_fail(Failure(500, "out of memory"), "out of memory")
+        self.proxy.answers.append(Answer("Here I am"))
+        self.button("Regenerate").click()
+        expect(self.said("assistant").last).to_contain_text("Here I am")
+        self.complete()
+
+    def ask_and_fail(self, failure, words):
+        self.send("Are you there?", failure)
+        expect(self.said("assistant").last).to_contain_text(words)
+        expect(self.button("Send")).to_be_visible()
+
+    def test_a_dead_server(self):
+        self.ask("One", Answer("First"))
+        self.proxy.down = True
+        self.send("Two")
+        expect(self.said("assistant").last).to_contain_text("cannot be reached")
+        self.proxy.down = False
+        self.page.reload()
+        expect(self.said("user").last).to_contain_text("Two")
+        self.proxy.answers.append(Answer("Second"))
+        self.button("Regenerate").click()
+        expect(self.said("assistant").last).to_contain_text("Second")
+        self.complete()
+        self.assertEqual([m["content"] for m in self.proxy.asked[-1]["messages"]], ["One", "First", "Two"])
+
+
+if __name__ == "__main__":
+    browser.main()
