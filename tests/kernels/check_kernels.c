@@ -14,6 +14,7 @@
 void emulated_dot_avx512_fill(vl2_kernels *out);
 void emulated_rows_avx512_fill(vl2_kernels *out);
 void emulated_dot_avx512bf16_fill(vl2_kernels *out);
+void emulated_dot_amx_fill(vl2_kernels *out);
 #endif
 
 static void on_signal(int number) {
@@ -28,6 +29,7 @@ static check checked(const char *level, const vl2_kernels *plain, const vl2_kern
                      uint64_t seed, bool quiet) {
     check c = {.level = level, .plain = plain, .k = k, .seed = seed, .quiet = quiet};
     check_dots(&c);
+    check_tiles(&c);
     check_rows(&c);
     return c;
 }
@@ -79,10 +81,16 @@ static void cut_bf16(uint16_t *out, const float *x, size_t n) {
     }
 }
 
+static void skip_last_row(float *y, size_t ldy, const void *x, size_t m, const void *w,
+                          size_t stride, size_t n, size_t k) {
+    whole.tiles[VL2_BF16].product(y, ldy, x, m, w, stride, n, k);
+    if (m > 16) y[(m - 1) * ldy] = 0.0f;
+}
+
 static size_t check_faults(const vl2_kernels *plain, uint64_t seed) {
     size_t missed = 0;
     whole = *plain;
-    for (int fault = 0; fault < 8; fault++) {
+    for (int fault = 0; fault < 9; fault++) {
         vl2_kernels k = *plain;
         if (fault == 0) k.exact[VL2_F32].packed = k.fast[VL2_F32].packed = skip_tail;
         if (fault == 1) k.exact[VL2_F32].direct = k.fast[VL2_F32].direct = skip_last_k;
@@ -92,6 +100,11 @@ static size_t check_faults(const vl2_kernels *plain, uint64_t seed) {
         if (fault == 5) k.softmax = see_one_more;
         if (fault == 6) k.outer = other_bits;
         if (fault == 7) k.to_bf16 = cut_bf16;
+        if (fault == 8) { /* plain C has none */
+            if (!vl2_kernels_select(&k, NULL) || !k.tiles[VL2_BF16].product) continue;
+            whole = k;
+            k.tiles[VL2_BF16].product = skip_last_row;
+        }
         check c = checked("planted", plain, &k, seed, true);
         if (c.failures) continue;
         printf("planted error %d was not seen\n", fault);
@@ -123,6 +136,8 @@ static void add_emulated(totals *t, const vl2_kernels *plain, uint64_t seed) {
     add_level(t, "avx512 (emulated)", plain, &k, seed);
     emulated_dot_avx512bf16_fill(&k);
     add_level(t, "avx512bf16 (emulated)", plain, &k, seed);
+    emulated_dot_amx_fill(&k);
+    add_level(t, "amx (emulated)", plain, &k, seed);
 #else
     (void)t, (void)plain, (void)seed;
     printf("skipped: AVX-512 emulated (no SIMDe, or another kind of machine)\n");

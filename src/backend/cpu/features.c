@@ -3,6 +3,8 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 typedef struct regs {
     unsigned a, b, c, d;
@@ -33,10 +35,23 @@ vl2_features vl2_features_detect(void) {
     f.avx512 =
         f.avx2 && zmm && has(more.b, 16) && has(more.b, 17) && has(more.b, 30) && has(more.b, 31);
     f.avx512bf16 = f.avx512 && has(extra.a, 5);
+    bool tiles = (states & 0x60000) == 0x60000; /* their shape, and their data */
+    f.amx = f.avx512bf16 && tiles && has(more.d, 22) && has(more.d, 24);
     return f;
+}
+
+bool vl2_features_use_tiles(void) {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 }; /* asm/prctl.h of recent kernels */
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+#else
+    return false;
+#endif
 }
 #elif defined(__aarch64__)
 vl2_features vl2_features_detect(void) { return (vl2_features){.neon = true}; }
+bool vl2_features_use_tiles(void) { return false; }
 #else
 vl2_features vl2_features_detect(void) { return (vl2_features){0}; }
+bool vl2_features_use_tiles(void) { return false; }
 #endif

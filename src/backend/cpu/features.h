@@ -8,9 +8,13 @@ typedef struct vl2_features {
     bool avx2;       /* AVX2, FMA, F16C, and the system saves their registers */
     bool avx512;     /* F, BW, DQ, VL, likewise */
     bool avx512bf16; /* BF16 dot products on top */
+    bool amx;        /* tiles and their BF16 products on top */
     bool neon;
 } vl2_features;
 
 vl2_features vl2_features_detect(void);
+/* The system keeps a thread's tiles (8 KiB) only for a process that asked: asks, for all its threads
+ * and for good. Call where `amx` is detected; false if refused. */
+bool vl2_features_use_tiles(void);
 
 #endif

@@ -21,6 +21,7 @@ static bool always(const vl2_features *f) { return f != NULL; }
 static bool has_avx2(const vl2_features *f) { return f->avx2; }
 static bool has_avx512(const vl2_features *f) { return f->avx512; }
 static bool has_avx512bf16(const vl2_features *f) { return f->avx512bf16; }
+static bool has_amx(const vl2_features *f) { return f->amx && vl2_features_use_tiles(); }
 #elif defined(__aarch64__)
 static bool has_neon(const vl2_features *f) { return f->neon; }
 #endif
@@ -31,6 +32,7 @@ static const level LADDER[] = {
     {"avx2", has_avx2, {vl2_dot_avx2_fill, vl2_rows_avx2_fill}},
     {"avx512", has_avx512, {vl2_dot_avx512_fill, vl2_rows_avx512_fill}},
     {"avx512bf16", has_avx512bf16, {vl2_dot_avx512bf16_fill}},
+    {"amx", has_amx, {vl2_dot_amx_fill}},
 #elif defined(__aarch64__)
     {"neon", has_neon, {vl2_dot_neon_fill, vl2_rows_neon_fill}},
 #endif
@@ -55,8 +57,11 @@ bool vl2_kernels_select(vl2_kernels *out, const char *name) {
 
 const char *const *vl2_kernels_levels(void) {
 #if defined(__x86_64__)
-    static const char *const NAMES[][N_LEVELS + 1] = {
-        {"c"}, {"c", "avx2"}, {"c", "avx2", "avx512"}, {"c", "avx2", "avx512", "avx512bf16"}};
+    static const char *const NAMES[][N_LEVELS + 1] = {{"c"},
+                                                      {"c", "avx2"},
+                                                      {"c", "avx2", "avx512"},
+                                                      {"c", "avx2", "avx512", "avx512bf16"},
+                                                      {"c", "avx2", "avx512", "avx512bf16", "amx"}};
 #elif defined(__aarch64__)
     static const char *const NAMES[][N_LEVELS + 1] = {{"c"}, {"c", "neon"}};
 #else

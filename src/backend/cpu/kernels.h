@@ -45,10 +45,23 @@ static inline size_t vl2_dot_padded(const vl2_dot *dot, size_t k) {
     return (k + dot->step - 1) / dot->step * dot->step;
 }
 
+/* The same products by tiles: rows of x are prepared VL2_TILE_ROWS at a time, weights stay as the file
+ * has them. A block of m <= VL2_TILE_ROWS prepared rows takes m * kp elements of x_bytes, kp = k up to a
+ * multiple of `step`, and blocks of one product lie one behind the other, all but the last full. */
+enum { VL2_TILE_ROWS = 16, VL2_TILE_RUN = 2 * VL2_TILE_ROWS };
+typedef struct vl2_tiles {
+    size_t step, x_bytes;
+    void (*pack)(void *out, const float *const *rows, size_t m, size_t k);
+    /* y[i * ldy + j] = x_i . w_j for m <= VL2_TILE_RUN rows, prepared; w as for `direct`. */
+    void (*product)(float *y, size_t ldy, const void *x, size_t m, const void *w, size_t w_stride,
+                    size_t n, size_t k);
+} vl2_tiles;
+
 typedef struct vl2_kernels {
     const char *level;
     vl2_dot exact[VL2_WEIGHT_TYPES]; /* float32 activations and sums */
     vl2_dot fast[VL2_WEIGHT_TYPES];  /* in auto: activations may be rounded to the weights' type */
+    vl2_tiles tiles[VL2_WEIGHT_TYPES]; /* instead of `fast` where `product` is set */
 
     /* c[i * ldc + j] = sum over l of a[i][l] b[l * ldb + j], i < m, j < n: one chain over l.
      * n is a multiple of VL2_OUTER_STEP. */

@@ -25,6 +25,7 @@ static const loop LOOPS[] = {
     {"avx2", vl2_peak_avx2_f32, NULL},
     {"avx512", vl2_peak_avx512_f32, NULL},
     {"avx512bf16", vl2_peak_avx512_f32, vl2_peak_avx512bf16_bf16},
+    {"amx", vl2_peak_avx512_f32, vl2_peak_amx_bf16},
 #endif
 };
 

@@ -1,10 +1,13 @@
-/* Products of rows with weight matrices: linear, gated, by groups, by heads - one driver.
+/* Products of rows with weight matrices: linear, gated, by groups, by heads - one driver (and that of
+ * product_tiles.c, for CPUs that multiply tiles).
  *
  * x is packed once for an operation (blocks of k, zero-padded, in the order the kernels want). Tasks
  * are (group, panel of outputs, run of rows): few rows read the mapped weights directly, many widen
  * a panel of them into the thread's lane first, block by block, and use it for all rows. Both ways
  * give the same bits (kernels.h), so which one runs is a question of speed alone. */
-#include "backend/cpu/cpu.h"
+#include "backend/cpu/product.h"
+
+#include "backend/cpu/product_tiles.h"
 
 enum {
     PANEL = 128,       /* outputs of a task at most */
@@ -15,73 +18,46 @@ enum {
     BLOCK_BYTES = 3072 /* of a packed row of weights at most */
 };
 
-typedef struct share { /* one group's part of an operation */
-    const char *w, *w2;
-    size_t stride, stride2;
-    size_t first, n; /* packed rows */
-    float *y;        /* of packed row `first` */
-} share;
-
-typedef struct product {
-    vl2_cpu *cpu;
-    const vl2_dot *dot;
-    size_t n, k, block;
-    size_t element; /* bytes of an element of w */
-    float *y;
-    size_t ldy;
-    const float *x;
-    size_t ldx;
-    const uint32_t *index;
-    const vl2_vec *bias;
-    vl2_epilogue epilogue;
-    bool gated;
-    const vl2_group *groups; /* experts, or */
-    const vl2_mat *w;        /* heads: group h has rows h * head_rows + first_row … of w */
-    size_t n_groups, m, head_rows, first_row, x_head, y_head;
-    size_t lo, hi; /* packed rows of this turn */
-    size_t panel;  /* outputs of a task */
-} product;
-
 size_t vl2_product_lane_bytes(void) {
-    return (size_t)PANEL * BLOCK_BYTES + 2 * (size_t)RUN * PANEL * sizeof(float);
+    size_t rows = (size_t)PANEL * BLOCK_BYTES + 2 * (size_t)RUN * PANEL * sizeof(float);
+    return rows > vl2_product_tiles_lane_bytes() ? rows : vl2_product_tiles_lane_bytes();
 }
 
-static size_t padded_k(const product *p) { return vl2_dot_padded(p->dot, p->k); }
+static size_t padded_k(const vl2_product *p) { return vl2_dot_padded(p->dot, p->k); }
 
 /* ---- groups ----------------------------------------------------------------------------------- */
 
-static share group_share(const product *p, size_t g) {
+static vl2_share group_share(const vl2_product *p, size_t g) {
     if (p->groups) {
         const vl2_group *group = &p->groups[g];
-        return (share){.w = group->w->data,
-                       .stride = group->w->stride,
-                       .w2 = p->gated ? group->w2->data : NULL,
-                       .stride2 = p->gated ? group->w2->stride : 0,
-                       .first = group->first,
-                       .n = group->n,
-                       .y = p->y + group->first * p->ldy};
+        return (vl2_share){.w = group->w->data,
+                           .stride = group->w->stride,
+                           .w2 = p->gated ? group->w2->data : NULL,
+                           .stride2 = p->gated ? group->w2->stride : 0,
+                           .first = group->first,
+                           .n = group->n,
+                           .y = p->y + group->first * p->ldy};
     }
     size_t row = g * p->head_rows + p->first_row;
-    return (share){.w = (const char *)p->w->data + row * p->w->stride,
-                   .stride = p->w->stride,
-                   .first = p->x_head ? g * p->m : 0,
-                   .n = p->m,
-                   .y = p->y + g * p->y_head};
+    return (vl2_share){.w = (const char *)p->w->data + row * p->w->stride,
+                       .stride = p->w->stride,
+                       .first = p->x_head ? g * p->m : 0,
+                       .n = p->m,
+                       .y = p->y + g * p->y_head};
 }
 
-/* The part of group g that this turn's packed rows hold. */
-static share turn_share(const product *p, size_t g) {
-    share s = group_share(p, g);
+vl2_share vl2_product_turn(const vl2_product *p, size_t g) {
+    vl2_share s = group_share(p, g);
     size_t end = vl2_cpu_min(s.first + s.n, p->hi);
     size_t from = s.first > p->lo ? s.first : p->lo;
-    if (from >= end) return (share){.n = 0};
+    if (from >= end) return (vl2_share){.n = 0};
     s.y += (from - s.first) * p->ldy;
     s.first = from;
     s.n = end - from;
     return s;
 }
 
-static const float *source_row(const product *p, size_t r) {
+const float *vl2_product_source(const vl2_product *p, size_t r) {
     if (p->index) return p->x + p->index[r] * p->ldx;
     if (p->x_head) return p->x + r % p->m * p->ldx + r / p->m * p->x_head;
     return p->x + r * p->ldx;
@@ -90,7 +66,7 @@ static const float *source_row(const product *p, size_t r) {
 /* ---- packing x --------------------------------------------------------------------------------- */
 
 /* Packed block of k0 …, row r (counted from lo). */
-static char *packed_row(const product *p, size_t k0, size_t r) {
+static char *packed_row(const vl2_product *p, size_t k0, size_t r) {
     size_t kp = vl2_dot_padded(p->dot, vl2_cpu_min(p->block, p->k - k0));
     return p->cpu->shared + ((p->hi - p->lo) * k0 + r * kp) * p->dot->x_bytes;
 }
@@ -98,11 +74,11 @@ static char *packed_row(const product *p, size_t k0, size_t r) {
 enum { PACK_ROWS = 16 };
 
 static void pack_task(void *context, size_t i, int thread) {
-    const product *p = context;
+    const vl2_product *p = context;
     (void)thread;
     size_t end = vl2_cpu_min(p->hi, p->lo + (i + 1) * PACK_ROWS);
     for (size_t r = p->lo + i * PACK_ROWS; r < end; r++) {
-        const float *row = source_row(p, r);
+        const float *row = vl2_product_source(p, r);
         for (size_t k0 = 0; k0 < p->k; k0 += p->block)
             p->dot->pack_x(packed_row(p, k0, r - p->lo), row + k0,
                            vl2_cpu_min(p->block, p->k - k0));
@@ -112,14 +88,14 @@ static void pack_task(void *context, size_t i, int thread) {
 /* ---- a task: some rows by some outputs --------------------------------------------------------- */
 
 typedef struct cell {
-    const product *p;
+    const vl2_product *p;
     size_t first, m; /* packed rows, counted from lo */
     size_t n;        /* outputs */
     char *panel;     /* the lane's */
 } cell;
 
 static void sum_direct(const cell *c, float *sums, const char *w, size_t stride) {
-    const product *p = c->p;
+    const vl2_product *p = c->p;
     for (size_t j = 0; j < c->n; j += STRIP) {
         size_t n = vl2_cpu_min(STRIP, c->n - j);
         for (size_t k0 = 0; k0 < p->k; k0 += p->block)
@@ -130,7 +106,7 @@ static void sum_direct(const cell *c, float *sums, const char *w, size_t stride)
 }
 
 static void sum_packed(const cell *c, float *sums, const char *w, size_t stride) {
-    const product *p = c->p;
+    const vl2_product *p = c->p;
     for (size_t k0 = 0; k0 < p->k; k0 += p->block) {
         size_t k = vl2_cpu_min(p->block, p->k - k0);
         size_t row_bytes = vl2_dot_padded(p->dot, k) * p->dot->w_bytes;
@@ -149,7 +125,20 @@ static void sum(const cell *c, float *sums, const char *w, size_t stride) {
         sum_packed(c, sums, w, stride);
 }
 
-static void run_cell(const product *p, const share *s, size_t row, size_t column, int thread) {
+void vl2_product_finish(const vl2_product *p, float *y, size_t column, const float *sums,
+                        const float *sums2, size_t ld, size_t m, size_t n) {
+    const vl2_kernels *k = &p->cpu->kernels;
+    const float *bias = p->bias && p->bias->data ? p->bias->data + column : NULL;
+    for (size_t i = 0; i < m; i++) {
+        if (p->gated)
+            k->gate[p->epilogue](y + i * p->ldy + column, sums + i * ld, sums2 + i * ld, n);
+        else
+            k->finish[p->epilogue](y + i * p->ldy + column, sums + i * ld, bias, n);
+    }
+}
+
+static void run_cell(const vl2_product *p, const vl2_share *s, size_t row, size_t column,
+                     int thread) {
     char *lane = vl2_cpu_lane(p->cpu, thread);
     float *sums = (float *)(lane + (size_t)PANEL * BLOCK_BYTES);
     float *sums2 = sums + (size_t)RUN * PANEL;
@@ -160,27 +149,19 @@ static void run_cell(const product *p, const share *s, size_t row, size_t column
               .panel = lane};
     sum(&c, sums, s->w + column * s->stride, s->stride);
     if (p->gated) sum(&c, sums2, s->w2 + column * s->stride2, s->stride2);
-    const vl2_kernels *k = &p->cpu->kernels;
-    const float *bias = p->bias && p->bias->data ? p->bias->data + column : NULL;
-    for (size_t i = 0; i < c.m; i++) {
-        float *y = s->y + (row + i) * p->ldy + column;
-        if (p->gated)
-            k->gate[p->epilogue](y, sums + i * PANEL, sums2 + i * PANEL, c.n);
-        else
-            k->finish[p->epilogue](y, sums + i * PANEL, bias, c.n);
-    }
+    vl2_product_finish(p, s->y + row * p->ldy, column, sums, sums2, PANEL, c.m, c.n);
 }
 
-static size_t panels(const product *p) { return (p->n + p->panel - 1) / p->panel; }
+static size_t panels(const vl2_product *p) { return (p->n + p->panel - 1) / p->panel; }
 
-static size_t group_tasks(const product *p, const share *s) {
+static size_t group_tasks(const vl2_product *p, const vl2_share *s) {
     return panels(p) * ((s->n + RUN - 1) / RUN);
 }
 
 static void cell_task(void *context, size_t i, int thread) {
-    const product *p = context;
+    const vl2_product *p = context;
     for (size_t g = 0; g < p->n_groups; g++) {
-        share s = turn_share(p, g);
+        vl2_share s = vl2_product_turn(p, g);
         size_t tasks = group_tasks(p, &s);
         if (i < tasks) {
             run_cell(p, &s, i / panels(p) * RUN, i % panels(p) * p->panel, thread);
@@ -193,10 +174,10 @@ static void cell_task(void *context, size_t i, int thread) {
 /* ---- the operation ----------------------------------------------------------------------------- */
 
 /* Panels small enough to keep all threads busy, large enough to be worth a task. */
-static size_t choose_panel(const product *p) {
+static size_t choose_panel(const vl2_product *p) {
     size_t panel = PANEL, rows = 0, groups = 0;
     for (size_t g = 0; g < p->n_groups; g++) {
-        size_t n = turn_share(p, g).n;
+        size_t n = vl2_product_turn(p, g).n;
         rows += n;
         groups += n > 0;
     }
@@ -208,18 +189,22 @@ static size_t choose_panel(const product *p) {
     return panel;
 }
 
-static size_t count_tasks(const product *p) {
+static size_t count_tasks(const vl2_product *p) {
     size_t tasks = 0;
     for (size_t g = 0; g < p->n_groups; g++) {
-        share s = turn_share(p, g);
+        vl2_share s = vl2_product_turn(p, g);
         tasks += group_tasks(p, &s);
     }
     return tasks;
 }
 
 /* total: rows to pack, all groups together */
-static void run(product *p, size_t total) {
+static void run(vl2_product *p, size_t total) {
     if (p->n == 0 || total == 0) return;
+    if (p->tiles) {
+        vl2_product_tiles_run(p, total);
+        return;
+    }
     p->block = vl2_dot_block(p->dot, p->k);
     size_t fit = p->cpu->shared_bytes / (padded_k(p) * p->dot->x_bytes);
     for (p->lo = 0; p->lo < total; p->lo = p->hi) {
@@ -230,25 +215,27 @@ static void run(product *p, size_t total) {
     }
 }
 
-static product start(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,
-                     const vl2_mat *w, bool exact) {
+static vl2_product start(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,
+                         const vl2_mat *w, bool exact) {
     vl2_cpu *cpu = vl2_cpu_of(be);
-    return (product){.cpu = cpu,
-                     .dot = exact || cpu->exact ? &cpu->kernels.exact[w->type]
-                                                : &cpu->kernels.fast[w->type],
-                     .element = w->type == VL2_F32 ? sizeof(float) : sizeof(uint16_t),
-                     .n = w->rows,
-                     .k = w->cols,
-                     .y = y,
-                     .ldy = ldy,
-                     .x = x,
-                     .ldx = ldx};
+    const vl2_tiles *tiles = &cpu->kernels.tiles[w->type];
+    return (vl2_product){.cpu = cpu,
+                         .dot = exact || cpu->exact ? &cpu->kernels.exact[w->type]
+                                                    : &cpu->kernels.fast[w->type],
+                         .tiles = exact || cpu->exact || !tiles->product ? NULL : tiles,
+                         .element = w->type == VL2_F32 ? sizeof(float) : sizeof(uint16_t),
+                         .n = w->rows,
+                         .k = w->cols,
+                         .y = y,
+                         .ldy = ldy,
+                         .x = x,
+                         .ldx = ldx};
 }
 
 void vl2_product_linear(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx, size_t m,
                         const vl2_mat *w, const vl2_vec *b, vl2_epilogue epilogue, bool exact) {
     const vl2_group all = {.w = w, .n = m};
-    product p = start(be, y, ldy, x, ldx, w, exact);
+    vl2_product p = start(be, y, ldy, x, ldx, w, exact);
     p.bias = b;
     p.epilogue = epilogue;
     p.groups = &all;
@@ -272,7 +259,7 @@ static size_t grouped_rows(const vl2_group *groups, size_t n_groups) {
 void vl2_product_linear_groups(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,
                                const uint32_t *index, const vl2_group *groups, size_t n_groups) {
     if (n_groups == 0) return;
-    product p = start(be, y, ldy, x, ldx, groups[0].w, false);
+    vl2_product p = start(be, y, ldy, x, ldx, groups[0].w, false);
     p.index = index;
     p.groups = groups;
     p.n_groups = n_groups;
@@ -283,7 +270,7 @@ void vl2_product_gated_groups(vl2_backend *be, float *y, size_t ldy, const float
                               const uint32_t *index, const vl2_group *groups, size_t n_groups,
                               vl2_epilogue act) {
     if (n_groups == 0) return;
-    product p = start(be, y, ldy, x, ldx, groups[0].w, false);
+    vl2_product p = start(be, y, ldy, x, ldx, groups[0].w, false);
     p.index = index;
     p.groups = groups;
     p.n_groups = n_groups;
@@ -295,7 +282,7 @@ void vl2_product_gated_groups(vl2_backend *be, float *y, size_t ldy, const float
 void vl2_product_heads_linear(vl2_backend *be, float *y, size_t ldy, size_t y_head, const float *x,
                               size_t ldx, size_t x_head, size_t m, size_t heads, size_t n_out,
                               const vl2_mat *w, size_t head_rows, size_t first_row) {
-    product p = start(be, y, ldy, x, ldx, w, false);
+    vl2_product p = start(be, y, ldy, x, ldx, w, false);
     p.w = w;
     p.n = n_out;
     p.n_groups = heads;
