@@ -2,44 +2,65 @@
 
 const headers = (key) => (key ? { Authorization: `Bearer ${key}` } : {});
 
-export class ApiError extends Error {}
+export class ApiError extends Error {
+  constructor(message, status = 0, param = null) {
+    super(message);
+    Object.assign(this, { status, param });
+  }
+}
 
 async function errorOf(reply) {
-  let message = `HTTP ${reply.status}`;
-  try { message = (await reply.json()).error.message; } catch { /* not JSON: the status says it */ }
+  let message = `HTTP ${reply.status}`, param = null;
+  try { ({ message, param } = (await reply.json()).error); } catch { /* not JSON: the status says it */ }
   const wait = reply.headers.get("Retry-After");
-  return new ApiError(wait ? `${message} (${wait} s)` : message);
+  return new ApiError(wait ? `${message} (${wait} s)` : String(message), reply.status, param);
 }
 
-export async function models(key) {
-  const reply = await fetch("v1/models", { headers: headers(key) });
+async function get(path, key) {
+  const reply = await fetch(path, { headers: headers(key) });
   if (!reply.ok) throw await errorOf(reply);
-  return (await reply.json()).data;
+  return reply;
 }
 
-export async function examples() {
+export const models = async (key) => (await (await get("v1/models", key)).json()).data;
+
+export const example = async (path, key) => (await get(path, key)).blob();
+
+export async function examples(key) {
   try {
-    const reply = await fetch("examples.json");
-    return reply.ok ? await reply.json() : [];
+    const list = await (await get("examples.json", key)).json();
+    return Array.isArray(list) ? list : [];
   } catch { return []; }
 }
 
-/* Events of a text stream: yields each "data:" payload as an object, ends at [DONE]. */
+/* Events of a text stream: yields each "data:" payload as an object, returns at [DONE]; an end without it
+ * is an error, for then the connection broke. */
 async function* events(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
     const { value, done } = await reader.read();
-    if (done) return;
+    if (done) throw new ApiError("");
     const lines = (rest + value).split("\n");
     rest = lines.pop();
     for (const line of lines) {
-      if (!line.startsWith("data: ")) continue;
-      const data = line.slice(6);
+      if (!line.startsWith("data:")) continue;
+      const data = line.slice(5).trim();
       if (data === "[DONE]") return;
       yield JSON.parse(data);
     }
   }
+}
+
+/* Boxes as the page trusts them: a text, an index, four finite numbers in order. */
+export function cleanBoxes(list) {
+  if (!Array.isArray(list)) return [];
+  return list.slice(0, 500).filter((item) => item && typeof item === "object" && Number.isInteger(item.image) &&
+    Array.isArray(item.box) && item.box.length === 4 && item.box.every(Number.isFinite))
+    .map(({ label, image, box: [a, b, c, d] }) => ({
+      label: typeof label === "string" ? label.slice(0, 200) : "", image,
+      box: [Math.min(a, c), Math.min(b, d), Math.max(a, c), Math.max(b, d)],
+    }));
 }
 
 /* Asks; onText is called with what is new. Returns {finish, grounding, usage}. */
@@ -53,12 +74,12 @@ export async function complete(request, key, signal, onText) {
   if (!reply.ok) throw await errorOf(reply);
   const result = { finish: "", grounding: [], usage: null };
   for await (const event of events(reply.body)) {
-    if (event.error) throw new ApiError(event.error.message);
+    if (event.error) throw new ApiError(String(event.error.message));
     if (event.usage) result.usage = event.usage;
-    const choice = event.choices[0];
-    if (choice?.delta?.content) onText(choice.delta.content);
+    const choice = event.choices?.[0];
+    if (typeof choice?.delta?.content === "string" && choice.delta.content) onText(choice.delta.content);
     if (choice?.finish_reason) result.finish = choice.finish_reason;
-    if (choice?.grounding) result.grounding = choice.grounding;
+    if (choice?.grounding) result.grounding = cleanBoxes(choice.grounding);
   }
   return result;
 }

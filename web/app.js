@@ -1,412 +1,368 @@
-/* The page: a conversation of turns {text, pictures, answer}, drawn into #log, kept in the browser.
- * A turn: { text, pictures: [{name, data (data URL)}], answer, state: "busy"|"done"|"error", error,
- * grounding, usage, finish, first, seconds }. */
+/* The page: a conversation of turns (see conversation.js), drawn into #log, kept in the browser. */
 
-import { complete, examples, models } from "./api.js";
-import { figureOf } from "./boxes.js";
-import { finish, render } from "./markdown.js";
-import { settings, start as startSettings } from "./settings.js";
-import { loadTurns, saveTurns } from "./store.js";
-import { say } from "./text.js";
+import * as api from "./api.js";
+import * as composer from "./composer.js";
+import { fittingFrom, messagesOf } from "./conversation.js";
+import { show as showHistory } from "./history.js";
+import { keep, sampling, settings, start as startSettings } from "./settings.js";
+import * as store from "./store.js";
+import { markLanguage, say } from "./text.js";
+import { answerArticle, divider, fillAnswer, fillText, userArticle } from "./turns.js";
 
 const element = (id) => document.getElementById(id);
-const turns = [];
-let pending = []; /* pictures that the next message takes */
-let running = null; /* AbortController of the answer on its way */
-let model = { id: "vl2" };
+const fresh = () => ({ id: store.newId(), revision: 0, turns: [] });
+let conversation = fresh();
+let running = null;       /* {controller, finished}: the answer on its way */
+let editing = null;       /* the turn whose message is being written anew */
+let following = true;     /* the newest line stays in view */
+let model = { id: "" };   /* as /v1/models has it; without an id the server takes its own */
 
 /* ---- small helpers ---- */
 
-function make(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-}
-
 function notice(text) {
-  element("notice").textContent = text;
+  element("notice").firstElementChild.textContent = text;
   element("notice").hidden = !text;
 }
 
-const nearEnd = () => window.innerHeight + window.scrollY > document.documentElement.scrollHeight - 160;
-const toEnd = () => window.scrollTo({ top: document.documentElement.scrollHeight });
+/* On a low window the page scrolls, else the conversation does. */
+const scroller = () => (getComputedStyle(element("main")).overflowY === "auto" ? element("main") : document.scrollingElement);
+const toEnd = () => { const s = scroller(); s.scrollTop = s.scrollHeight; };
 
-function insertText(before, after = "") {
-  const box = element("message");
-  const [from, to] = [box.selectionStart, box.selectionEnd];
-  const inside = box.value.slice(from, to);
-  box.setRangeText(before + inside + after, from, to, "end");
-  if (after && !inside) box.selectionStart = box.selectionEnd = from + before.length;
-  box.focus();
+function watchScrolling() {
+  const look = () => {
+    const s = scroller();
+    following = s.scrollHeight - s.scrollTop - s.clientHeight < 60;
+    element("to-end").hidden = following || !conversation.turns.length;
+  };
+  for (const target of [element("main"), document]) target.addEventListener("scroll", look, { passive: true });
+  new ResizeObserver(() => { if (following && conversation.turns.length) toEnd(); else look(); }).observe(element("log"));
+  element("to-end").addEventListener("click", () => { toEnd(); element("message").focus(); });
 }
 
-/* ---- pictures that wait to be sent ---- */
-
-const readAsDataUrl = (file) => new Promise((resolve, reject) => {
-  const reader = new FileReader();
-  reader.onload = () => resolve(reader.result);
-  reader.onerror = () => reject(reader.error);
-  reader.readAsDataURL(file);
-});
-
-async function addFiles(files) {
-  for (const file of files) {
-    try {
-      pending.push({ name: file.name || say("picture"), data: await readAsDataUrl(file) });
-    } catch { notice(`${file.name} ${say("notPicture")}`); }
-  }
-  drawPending();
+async function keepAll() {
+  const state = await store.save(conversation);
+  if (state === "kept") store.tab.set("conversation", conversation.id);
+  else notice(say(state === "full" ? "full" : "notKept"));
 }
 
-function movePicture(i, by) {
-  const [picture] = pending.splice(i, 1);
-  pending.splice(i + by, 0, picture);
-  drawPending();
+/* ---- drawing ---- */
+
+/* A picture of the conversation and its number on the page. */
+function find(id) {
+  const all = conversation.turns.flatMap((turn) => turn.pictures);
+  const index = all.findIndex((picture) => picture.id === id);
+  return index < 0 ? null : { picture: all[index], number: index + 1 };
 }
 
-function thumbnail(picture, i) {
-  const image = make("img", { src: picture.data, alt: picture.name });
-  image.addEventListener("error", () => image.replaceWith(make("span", { className: "no-preview", textContent: picture.name })));
-  const remove = make("button", { type: "button", textContent: "×", ariaLabel: `${say("removePicture")} ${i + 1}` });
-  remove.addEventListener("click", () => { pending.splice(i, 1); drawPending(); });
-  const earlier = make("button", { type: "button", textContent: "‹", ariaLabel: `${say("earlier")} ${i + 1}`, disabled: i === 0 });
-  earlier.addEventListener("click", () => movePicture(i, -1));
-  const later = make("button", { type: "button", textContent: "›", ariaLabel: `${say("later")} ${i + 1}`, disabled: i === pending.length - 1 });
-  later.addEventListener("click", () => movePicture(i, 1));
-  return make("li", {}, image, make("span", { className: "number", textContent: i + 1 }), earlier, later, remove);
-}
-
-function drawPending() { element("pending").replaceChildren(...pending.map(thumbnail)); }
-
-/* ---- drawing turns ---- */
-
-function userArticle(turn, index) {
-  const article = make("article", {}, make("h3", { textContent: say("you") }));
-  article.dataset.role = "user";
-  article.dataset.state = "done";
-  if (turn.pictures.length) {
-    const list = make("ol", { className: "thumbs" });
-    turn.pictures.forEach((picture, i) => list.append(make("li", {},
-      make("img", { src: picture.data, alt: `${say("picture")} ${i + 1}: ${picture.name}` }),
-      make("span", { className: "number", textContent: i + 1 }))));
-    article.append(list);
-  }
-  article.append(make("p", { className: "said", textContent: turn.text }));
-  const edit = make("button", { type: "button", textContent: say("edit"), className: "quiet" });
-  edit.addEventListener("click", () => editTurn(index));
-  article.append(edit);
-  return article;
-}
-
-function statsOf(turn) {
-  const parts = [];
-  if (turn.usage && turn.seconds) {
-    const speed = turn.usage.completion_tokens / Math.max(0.001, turn.seconds - turn.first);
-    parts.push(say("stats", { tokens: turn.usage.completion_tokens, first: turn.first.toFixed(1), speed: speed.toFixed(1) }));
-    parts.push(say("prompt", turn.usage.prompt_tokens, turn.usage.prompt_tokens_details?.cached_tokens));
-  }
-  if (turn.finish === "length") parts.push(say("lengthEnd"));
-  if (turn.finish === "stopped") parts.push(say("stopped"));
-  return parts.join(" · ");
-}
-
-/* Index over the conversation of the pictures -> the picture itself. */
-const pictureAt = (index) => turns.flatMap((turn) => turn.pictures)[index];
-
-function figures(turn) {
-  const byPicture = new Map();
-  for (const item of turn.grounding ?? []) {
-    if (!byPicture.has(item.image)) byPicture.set(item.image, []);
-    byPicture.get(item.image).push(item);
-  }
-  const offset = turn.dropped ?? 0; /* pictures of turns that were not sent */
-  return [...byPicture].filter(([image]) => pictureAt(image + offset))
-    .map(([image, items]) => figureOf(pictureAt(image + offset).data, items, image + offset + 1));
-}
-
-function answerArticle(turn) {
-  const article = make("article", {}, make("h3", { textContent: say("model_said") }));
-  article.dataset.role = "assistant";
-  const text = make("div", { className: "answer" });
-  article.append(text);
-  fillAnswer(article, turn);
-  return article;
-}
-
-function fillAnswer(article, turn) {
-  const text = article.querySelector(".answer");
-  if (turn.answer) render(text, turn.answer);
-  else text.textContent = turn.state === "busy" ? say("thinking") : "";
-  for (const old of article.querySelectorAll("figure, .stats, .error, .copy")) old.remove();
-  if (turn.state === "busy") {
-    article.dataset.state = "busy";
-    return;
-  }
-  finish(text);
-  article.append(...figures(turn));
-  if (turn.error) article.append(make("p", { className: "error", textContent: turn.error }));
-  article.append(make("p", { className: "stats", textContent: statsOf(turn) }));
-  if (turn.answer) {
-    const copy = make("button", { type: "button", textContent: say("copy"), className: "quiet copy" });
-    copy.addEventListener("click", () => navigator.clipboard?.writeText(turn.answer));
-    article.append(copy);
-  }
-  article.dataset.state = turn.state;
-}
+const articlesOf = (turn) => [userArticle(turn, () => beginEdit(turn)), answerArticle(turn, find)];
 
 function drawAll() {
-  element("log").replaceChildren(...turns.flatMap((turn, i) => [userArticle(turn, i), answerArticle(turn)]));
-  drawButtons();
+  element("log").replaceChildren(...conversation.turns.flatMap(articlesOf));
+  drawDivider();
+  drawState();
 }
 
-function drawButtons() {
-  const busy = running !== null;
-  element("welcome").hidden = turns.length > 0;
+function drawDivider() {
+  for (const old of element("log").querySelectorAll(".divider")) old.remove();
+  const from = conversation.turns.at(-1)?.from ?? 0;
+  const first = element("log").querySelectorAll('article[data-role="user"]')[from];
+  if (from && first) first.before(divider(say("dropped", from)));
+}
+
+function drawState() {
+  const busy = running !== null, some = conversation.turns.length > 0;
+  element("welcome").hidden = some;
+  element("turn-tools").hidden = !some;
   element("send").hidden = busy;
   element("stop").hidden = !busy;
-  element("regenerate").disabled = busy || !turns.length;
-  element("remove").disabled = busy || !turns.length;
-  element("new").disabled = busy;
-  for (const button of document.querySelectorAll('article[data-role="user"] button')) button.disabled = busy;
+  element("regenerate").disabled = busy;
+  element("remove").disabled = busy;
+  element("editing").hidden = editing === null;
+  const edited = editing ? conversation.turns.indexOf(editing) : Infinity;
+  [...element("log").querySelectorAll("article")].forEach((article, i) => {
+    article.classList.toggle("replaced", Math.floor(i / 2) >= edited);
+    if (article.dataset.role === "user") article.querySelector("button").disabled = busy;
+  });
 }
 
 /* ---- asking ---- */
 
-/* Tags that a text places split it; pictures without a tag go in front, as the reference does. */
-function contentOf(turn) {
-  if (!turn.pictures.length) return turn.text;
-  const pieces = turn.text.split("<image>");
-  const tags = Math.min(pieces.length - 1, turn.pictures.length);
-  const part = (picture) => ({ type: "image_url", image_url: { url: picture.data } });
-  const parts = turn.pictures.slice(0, turn.pictures.length - tags).map(part);
-  const rest = turn.pictures.slice(turn.pictures.length - tags);
-  pieces.forEach((piece, i) => {
-    if (piece) parts.push({ type: "text", text: i && i <= tags ? piece.replace(/^\n/, "") : piece });
-    if (i < tags) parts.push(part(rest[i]));
-  });
-  return parts;
+const overflows = (error) => error.status === 400 && error.param === "messages" && /context/.test(error.message);
+
+/* Sends the last turn with what fits of the ones before it; what the server finds too long loses its oldest
+ * turn until it fits or only the question is left. */
+async function askServer(signal, onText) {
+  const chosen = settings(), { turns } = conversation;
+  const pictures = (from) => turns.slice(from).reduce((n, turn) => n + turn.pictures.length, 0);
+  let from = fittingFrom(turns, chosen.history);
+  while (from < turns.length - 1 && pictures(from) > (model.max_images ?? Infinity)) from++;
+  for (;; from++) {
+    const messages = await messagesOf(turns, from, chosen.system);
+    drawDivider();
+    try {
+      return await api.complete({ ...(model.id ? { model: model.id } : {}), messages, ...sampling(),
+        seed: Math.floor(Math.random() * 2 ** 31) }, chosen.apiKey, signal, onText);
+    } catch (error) {
+      if (!overflows(error) || from >= turns.length - 1) throw error;
+    }
+  }
 }
 
-/* Turns that still fit the history, newest first; what a turn took is known from its own answer. */
-function fittingFrom(limit) {
-  const last = turns.at(-2);
-  let total = (last?.usage?.prompt_tokens ?? 0) + (last?.usage?.completion_tokens ?? 0);
-  let from = last?.from ?? 0;
-  while (from < turns.length - 1 && total > limit) {
-    const next = turns[from + 1]?.usage?.prompt_tokens ?? total;
-    total -= Math.max(1, next - (turns[from].usage?.prompt_tokens ?? 0)) + (from === 0 ? turns[0].usage?.prompt_tokens ?? 0 : 0);
-    from += 1;
-  }
-  return from;
+function errorText(error) {
+  if (error instanceof api.ApiError) return error.status === 401 ? `${error.message}. ${say("needsKey")}` : error.message || say("broken");
+  return say(error instanceof TypeError ? "unreachable" : "broken");
 }
 
-function requestOf(turn) {
-  const chosen = settings();
-  const from = fittingFrom(chosen.history);
-  turn.from = from;
-  turn.dropped = turns.slice(0, from).reduce((n, t) => n + t.pictures.length, 0);
-  notice(from ? say("dropped") : "");
-  const messages = chosen.system.trim() ? [{ role: "system", content: chosen.system }] : [];
-  for (const old of turns.slice(from)) {
-    messages.push({ role: "user", content: contentOf(old) });
-    if (old !== turn) messages.push({ role: "assistant", content: old.answer });
-  }
-  return { model: model.id, messages, max_tokens: chosen.max_tokens, temperature: chosen.temperature,
-    top_p: chosen.top_p, repetition_penalty: chosen.temperature > 0 ? chosen.repetition_penalty : 1,
-    seed: Math.floor(Math.random() * 2 ** 31) };
+/* Draws what came at most once a frame, and seldom enough that drawing takes a quarter of the time. */
+function painter(turn, article) {
+  let waiting = false, cost = 0, saved = performance.now();
+  return () => {
+    if (waiting) return;
+    waiting = true;
+    setTimeout(() => requestAnimationFrame(() => {
+      waiting = false;
+      if (turn.state !== "busy") return;
+      const began = performance.now();
+      fillText(article, turn);
+      cost = performance.now() - began;
+      if (began - saved < 1000) return;
+      saved = began;
+      keepAll(); /* a reload in the middle loses a second at most */
+    }), Math.min(3 * cost, 2000));
+  };
 }
 
 async function answer(turn, article) {
-  const began = performance.now();
-  running = new AbortController();
-  drawButtons();
-  element("status").textContent = say("answering");
-  let drawing = false;
+  const began = performance.now(), seconds = () => (performance.now() - began) / 1000;
+  const paint = painter(turn, article);
   const onText = (piece) => {
-    turn.first ??= (performance.now() - began) / 1000;
+    turn.first ??= seconds();
     turn.answer += piece;
-    if (drawing) return;
-    drawing = true; /* at most once a frame */
-    requestAnimationFrame(() => {
-      drawing = false;
-      const follow = nearEnd();
-      if (turn.state === "busy") fillAnswer(article, turn);
-      if (follow) toEnd();
-    });
+    turn.pieces += 1;
+    paint();
   };
   try {
-    const result = await complete(requestOf(turn), settings().apiKey, running.signal, onText);
-    Object.assign(turn, { state: "done", finish: result.finish, grounding: result.grounding, usage: result.usage });
+    const { finish, grounding, usage } = await askServer(running.controller.signal, onText);
+    Object.assign(turn, { state: "done", finish, grounding, usage });
   } catch (error) {
     if (error.name === "AbortError") Object.assign(turn, { state: "done", finish: "stopped" });
-    else Object.assign(turn, { state: "error", error: error instanceof TypeError ? say("unreachable") : error.message });
+    else Object.assign(turn, { state: "error", error: errorText(error) });
   }
-  turn.seconds = (performance.now() - began) / 1000;
+  turn.seconds = seconds();
   turn.first ??= turn.seconds;
-  running = null;
-  const follow = nearEnd();
-  fillAnswer(article, turn);
-  if (follow) toEnd();
-  element("status").textContent = turn.error ?? say("ready");
-  drawButtons();
-  await saveTurns(turns);
+  fillAnswer(article, turn, find);
 }
 
-async function ask(turn) {
-  Object.assign(turn, { answer: "", state: "busy", error: undefined, grounding: [], usage: null, finish: "", first: undefined });
-  turns.push(turn);
-  const articles = [userArticle(turn, turns.length - 1), answerArticle(turn)];
+async function ask({ text, pictures }) {
+  const turn = { text, pictures, answer: "", state: "busy", grounding: [], usage: null, finish: "", pieces: 0 };
+  let finished;
+  running = { controller: new AbortController(), finished: new Promise((resolve) => { finished = resolve; }) };
+  conversation.turns.push(turn);
+  const articles = articlesOf(turn);
   element("log").append(...articles);
+  element("status").textContent = say("answering");
+  drawState();
+  following = true;
   toEnd();
-  await saveTurns(turns);
+  keepAll();
   await answer(turn, articles[1]);
+  running = null;
+  element("status").textContent = turn.error ?? say("ready");
+  element("spoken").textContent = turn.error ?? articles[1].querySelector(".answer").textContent.slice(0, 500);
+  drawState();
+  await keepAll();
+  finished();
 }
 
-async function send(event) {
-  event.preventDefault();
+async function stop() {
+  if (!running) return;
+  const { finished } = running;
+  running.controller.abort();
+  await finished;
+}
+
+/* ---- what the buttons do ---- */
+
+function send() {
   if (running) return;
-  const text = element("message").value;
-  if (!text.trim() && !pending.length) {
-    notice(say("empty"));
-    return;
+  const taken = composer.take();
+  if (!taken) return;
+  if (editing) {
+    takeBack(conversation.turns.indexOf(editing));
+    editing = null;
   }
-  const turn = { text, pictures: pending };
-  pending = [];
-  element("message").value = "";
-  drawPending();
-  await ask(turn);
+  ask(taken);
 }
 
 function takeBack(index) {
-  const [turn] = turns.splice(index, turns.length - index);
+  const [turn] = conversation.turns.splice(index);
   drawAll();
   return turn;
 }
 
-function editTurn(index) {
+let draft = null; /* what was in the box before an edit */
+
+function beginEdit(turn) {
   if (running) return;
-  const turn = takeBack(index);
-  element("message").value = turn.text;
-  pending = [...turn.pictures];
-  drawPending();
-  saveTurns(turns);
+  draft ??= composer.current();
+  editing = turn;
+  composer.set(turn.text, turn.pictures);
+  drawState();
+  element("message").focus();
+}
+
+function endEdit() {
+  if (!editing) return;
+  editing = null;
+  composer.set(draft.text, draft.pictures);
+  draft = null;
+  drawState();
   element("message").focus();
 }
 
 async function regenerate() {
-  if (running || !turns.length) return;
-  const { text, pictures } = takeBack(turns.length - 1);
-  await ask({ text, pictures });
+  if (running || !conversation.turns.length) return;
+  endEdit();
+  element("message").focus();
+  await ask(takeBack(conversation.turns.length - 1));
 }
 
 async function removeLast() {
-  if (running || !turns.length) return;
-  takeBack(turns.length - 1);
-  await saveTurns(turns);
+  if (running || !conversation.turns.length) return;
+  endEdit();
+  takeBack(conversation.turns.length - 1);
+  element("message").focus();
+  await keepAll();
+}
+
+function turnTo(other) {
+  editing = draft = null;
+  conversation = other;
+  notice("");
+  element("status").textContent = "";
+  store.tab.set("conversation", conversation.id);
+  composer.set("", []);
+  following = true;
+  drawAll();
+  toEnd();
+  element("message").focus();
 }
 
 async function newConversation() {
-  if (running) return;
-  turns.length = 0;
-  pending = [];
-  notice("");
-  drawPending();
-  drawAll();
-  await saveTurns(turns);
-  element("message").focus();
+  await stop();
+  turnTo(fresh());
 }
+
+/* Pictures from the store get addresses; an answer that a reload cut off is one that was stopped. */
+function revive(kept) {
+  for (const turn of kept.turns) {
+    turn.pictures = turn.pictures.map((picture) => ({ ...composer.pictureOf(picture.blob, picture.name, picture.id), kept: true }));
+    if (turn.state === "busy") Object.assign(turn, { state: "done", finish: "stopped" });
+  }
+  return kept;
+}
+
+const historyActions = {
+  async open(id) {
+    await stop();
+    const kept = await store.load(id);
+    element("history").close();
+    if (kept) turnTo(revive(kept));
+  },
+  removed: (id) => { if (id === conversation.id) return stop().then(() => turnTo(fresh())); return undefined; },
+};
 
 /* ---- examples, models, start ---- */
 
-async function useExample(example) {
-  pending = [];
-  for (const name of example.images) {
-    const blob = await (await fetch(name)).blob();
-    pending.push({ name, data: await readAsDataUrl(blob) });
+async function exampleButton(example, key) {
+  const files = await Promise.all(example.images.map(async (name) =>
+    [await api.example(name, key), name.split("/").pop()]));
+  const text = document.createElement("span");
+  text.className = "prompt";
+  text.textContent = example.prompt;
+  markLanguage(text, example.prompt);
+  const button = document.createElement("button");
+  button.type = "button";
+  for (const [blob] of files) {
+    const image = document.createElement("img");
+    image.alt = "";
+    image.src = URL.createObjectURL(blob);
+    button.append(image);
   }
-  drawPending();
-  element("message").value = example.prompt;
-  element("message").focus();
+  button.append(text);
+  button.addEventListener("click", () => {
+    composer.set(example.prompt, files.map(([blob, name]) => composer.pictureOf(blob, name)));
+    element("message").focus();
+  });
+  const item = document.createElement("li");
+  item.append(button);
+  return item;
 }
 
 async function drawExamples() {
-  element("examples").replaceChildren(...(await examples()).map((example) => {
-    const button = make("button", { type: "button" }, ...example.images.map((name) =>
-      make("img", { src: name, alt: "" })), make("span", { textContent: example.prompt }));
-    button.addEventListener("click", () => useExample(example));
-    return make("li", {}, button);
-  }));
+  const { apiKey } = settings();
+  const made = await Promise.allSettled((await api.examples(apiKey)).slice(0, 24).map((e) => exampleButton(e, apiKey)));
+  element("examples").replaceChildren(...made.filter((m) => m.status === "fulfilled").map((m) => m.value));
+  element("examples-title").hidden = !element("examples").children.length;
 }
 
+function choose(chosen) {
+  model = chosen;
+  composer.setGreatest(model.max_images);
+  element("model-note").textContent = say("demo");
+  element("model-note").hidden = !model.demo;
+}
+
+/* The models there are; a server that is away or still loading is asked again. */
 async function drawModels() {
   try {
-    const list = await models(settings().apiKey);
-    element("model").replaceChildren(...list.map((m) => make("option", { value: m.id, textContent: m.id })));
-    [model] = list;
-    if (model.demo) notice(say("demo"));
+    const list = await api.models(settings().apiKey);
+    element("model").replaceChildren(...list.map(({ id }) => new Option(id, id)));
+    choose(list.find(({ id }) => id === settings().model) ?? list[0]);
+    element("model").value = model.id;
+    element("model").onchange = (event) => {
+      keep({ model: event.target.value });
+      choose(list.find(({ id }) => id === event.target.value));
+    };
+    notice("");
+    await drawExamples();
   } catch (error) {
-    notice(error instanceof TypeError ? say("unreachable") : error.message);
+    if (error.status === 401) return notice(say("needsKey"));
+    notice(error.status === 503 ? say("loading") : error instanceof api.ApiError ? error.message : say("unreachableNow"));
+    setTimeout(drawModels, 3000);
   }
-  element("model").onchange = (event) => { model = { id: event.target.value }; };
-}
-
-function listenForPictures() {
-  element("files").addEventListener("change", async (event) => {
-    await addFiles(event.target.files);
-    event.target.value = "";
-  });
-  document.addEventListener("paste", (event) => {
-    const files = [...event.clipboardData.files].filter((file) => file.type.startsWith("image/"));
-    if (!files.length) return;
-    event.preventDefault();
-    addFiles(files);
-  });
-  let depth = 0;
-  const show = (by) => { depth = Math.max(0, depth + by); element("drop").hidden = depth === 0; };
-  document.addEventListener("dragenter", (event) => { event.preventDefault(); show(1); });
-  document.addEventListener("dragleave", () => show(-1));
-  document.addEventListener("dragover", (event) => event.preventDefault());
-  document.addEventListener("drop", (event) => {
-    event.preventDefault();
-    show(-depth);
-    addFiles([...event.dataTransfer.files].filter((file) => file.type.startsWith("image/")));
-  });
+  return undefined;
 }
 
 function listen() {
-  element("composer").addEventListener("submit", send);
-  element("stop").addEventListener("click", () => running?.abort());
+  element("stop").addEventListener("click", () => { stop(); element("message").focus(); });
   element("regenerate").addEventListener("click", regenerate);
   element("remove").addEventListener("click", removeLast);
   element("new").addEventListener("click", newConversation);
-  element("insert-ref").addEventListener("click", () => insertText("<|ref|>", "<|/ref|>"));
-  element("insert-image").addEventListener("click", () => insertText("<image>\n"));
-  element("insert-grounding").addEventListener("click", () => {
-    const box = element("message");
-    if (!box.value.startsWith("<|grounding|>")) box.value = `<|grounding|>${box.value}`;
-    box.focus();
-  });
-  element("message").addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-    event.preventDefault();
-    element("composer").requestSubmit();
-  });
+  element("cancel-edit").addEventListener("click", endEdit);
+  element("open-history").addEventListener("click", () => showHistory(conversation.id, historyActions));
+  element("notice").lastElementChild.addEventListener("click", () => notice(""));
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && running) running.abort();
+    if (event.key !== "Escape" || document.querySelector("dialog[open]")) return;
+    if (running) stop();
+    else endEdit();
   });
-  listenForPictures();
+  window.addEventListener("pagehide", () => { if (running) keepAll(); });
 }
 
 async function start() {
-  startSettings(() => { drawPending(); drawAll(); });
+  startSettings(() => { composer.redraw(); drawAll(); choose(model); }, drawModels);
+  composer.start(send, notice);
   listen();
-  for (const turn of await loadTurns()) {
-    if (turn.state === "busy") Object.assign(turn, { state: "done", finish: "stopped" });
-    turns.push(turn);
-  }
+  watchScrolling();
+  const open = store.tab.get("conversation");
+  const kept = await store.load(open);
+  if (kept) conversation = revive(kept);
+  else if (open) conversation.id = open;
   drawAll();
-  if (turns.length) toEnd();
-  await Promise.all([drawModels(), drawExamples()]);
+  if (conversation.turns.length) toEnd();
+  store.remove(null); /* pictures of turns that were taken back */
+  await drawModels();
 }
 
 start();

@@ -1,67 +1,157 @@
 /* A model's text -> safe HTML: Markdown with tables, code and formulas; everything else inert.
- * The text is hostile: DOMPurify has the last word, and the page's policy allows no inline script. */
+ * The text is hostile. HTML in it is shown as text, pictures and odd links are not made at all, DOMPurify
+ * has the last word on what marked made, KaTeX builds its formulas as elements without trusting them, and
+ * the page's policy allows no inline script. Depth and length are bounded before anything is parsed. */
 
 import { marked } from "./lib/marked.js";
 import katex from "./lib/katex.js";
+import { icon } from "./boxes.js";
+import { say } from "./text.js";
 
 /* Debian's 2.4.1+dfsg+~2.4.0-2+deb12u1 reads a variable of another function (`shadowNode`, in its depth
  * check of the root); an empty object lets that check pass and the walk's own checks do the work. */
 window.shadowNode ??= {};
 const { DOMPurify, hljs } = window; /* lib/purify.js and lib/highlight.js are no modules */
 
+const LONGEST = 60000; /* characters that are read as Markdown; what follows is shown as it is */
+const LONGEST_CODE = 20000, LONGEST_FORMULA = 2000;
+
+const escapeHtml = (text) => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
+
+const safeLink = /^(?:https?:\/\/|mailto:)/i;
+
+const renderer = {
+  html: (html) => escapeHtml(html),
+  /* marked has escaped these texts */
+  image: (href, _, text) => (safeLink.test(href) ? `<a href="${escapeHtml(href)}">${text || escapeHtml(href)}</a>` : text),
+  link: (href, _, text) => (safeLink.test(href ?? "") ? `<a href="${escapeHtml(href)}">${text}</a>` : text),
+  checkbox: (checked) => (checked ? "☑ " : "☐ "),
+};
+
+/* Extensions of marked: a formula is left in its place as code of the class math, and made later. */
+const formulaOf = (type, expression, start, display) => ({
+  name: type, level: display ? "block" : "inline",
+  start(source) { return source.match(start)?.index; },
+  tokenizer(source) {
+    const found = expression.exec(source);
+    return found ? { type, raw: found[0], body: found[1] ?? found[2], display } : undefined;
+  },
+  renderer: (token) => `<code class="math${token.display ? " display" : ""}">${escapeHtml(token.body)}</code>`,
+});
+
 /* Boxes are shown on the picture: in the text only the label stays, and it is marked. */
-function grounding(text) {
-  return text
-    .replace(/<\|ref\|>([\s\S]*?)<\|\/ref\|>\s*<\|det\|>[\s\S]*?<\|\/det\|>/g, (_, label) => `\u0001${label}\u0002`)
-    .replace(/<\|det\|>[^<]*$/, "")
-    .replace(/<\|\/?(ref|det|grounding)\|>/g, "");
+const found = {
+  name: "found", level: "inline",
+  start(source) { return source.match(/<\|/)?.index; },
+  tokenizer(source) {
+    const pair = /^<\|ref\|>((?:(?!<\|)[^])*)<\|\/ref\|>(?:\s*<\|det\|>(?:(?!<\|)[^])*(?:<\|\/det\|>|$))?/.exec(source);
+    if (pair) return { type: "found", raw: pair[0], label: pair[1] };
+    const lone = /^<\|\/?(?:ref|det|grounding)\|>/.exec(source) ?? /^<\|\/?[a-z]{0,9}\|?$/.exec(source);
+    return lone ? { type: "found", raw: lone[0], label: "" } : undefined;
+  },
+  renderer: ({ label }) => (label ? `<mark class="found">${escapeHtml(label)}</mark>` : ""),
+};
+
+marked.use({ gfm: true, breaks: true, mangle: false, headerIds: false, renderer,
+  extensions: [
+    formulaOf("display", /^ {0,3}(?:\$\$([^]{1,2000}?)\$\$|\\\[([^]{1,2000}?)\\\]) *(?:\n|$)/, /^ {0,3}(?:\$\$|\\\[)/m, true),
+    formulaOf("within", /^(?:\$\$([^$]{1,2000})\$\$|\\\[([^]{1,2000}?)\\\])/, /\$\$|\\\[/, false),
+    formulaOf("inline", /^(?:\$(?=\S)([^$\n]{0,500}?[^\s$])\$(?![\d])|\\\(([^]{1,2000}?)\\\))/, /\$|\\\(/, false),
+    found] });
+
+const purifying = {
+  USE_PROFILES: { html: true },
+  FORBID_TAGS: ["style", "form", "input", "button", "select", "textarea", "img", "picture", "video", "audio", "iframe",
+    "object", "embed", "dialog", "map", "area", "source", "track"],
+  FORBID_ATTR: ["style", "id", "name", "background", "srcset", "src", "poster"],
+  ALLOWED_URI_REGEXP: safeLink,
+};
+
+/* Nesting deeper than anybody reads is flattened: parsers take time by the square of the depth. */
+function flatten(text) {
+  return text.split("\n").map((line) => line.replace(/^((?:[ \t]*(?:>|[-*+](?=\s)|\d{1,9}[.)](?=\s))){20})[ \t>*+-]*/, "$1 ")
+    .replace(/^[ \t]{60,}/, (blank) => blank.slice(0, 60))
+    .replace(/([[(*_~`!])\1{40,}/g, (run) => run.slice(0, 40))).join("\n")
+    .replace(/(?:[[(*_~`]|!\[|\]\(){200,}/g, (run) => run.slice(0, 200));
 }
 
-/* Formulas are taken out before Markdown sees their underscores, and put back after. */
-function takeFormulas(text, formulas) {
-  const keep = (body, display) => {
-    formulas.push({ body, display });
-    return `\u0003${formulas.length - 1}\u0004`;
-  };
-  return text
-    .replace(/\$\$([\s\S]+?)\$\$|\\\[([\s\S]+?)\\\]/g, (_, a, b) => keep(a ?? b, true))
-    .replace(/\\\(([\s\S]+?)\\\)/g, (_, a) => keep(a, false))
-    .replace(/\$([^\s$](?:[^$\n]*[^\s$])?)\$(?!\d)/g, (_, a) => keep(a, false));
-}
-
-const escapeHtml = (text) => text.replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
-
-function formulaHtml({ body, display }) {
+function parse(text) {
   try {
-    return katex.renderToString(body, { displayMode: display, output: "mathml", throwOnError: true, maxExpand: 100 });
-  } catch {
-    return `<code>${escapeHtml(body)}</code>`;
+    return DOMPurify.sanitize(marked.parse(flatten(text)), purifying);
+  } catch { /* what a parser chokes on is shown as it is */
+    return `<p class="plain">${escapeHtml(text)}</p>`;
   }
 }
 
-/* Code keeps its dollars: it is split off first. */
-function outsideCode(text, change) {
-  return text.split(/(```[\s\S]*?(?:```|$)|`[^`\n]*`)/).map((part, i) => (i % 2 ? part : change(part))).join("");
+function makeFormula(element) {
+  const text = element.textContent;
+  if (text.length > LONGEST_FORMULA) return;
+  const display = element.classList.contains("display");
+  const holder = document.createElement(display ? "div" : "span");
+  holder.className = element.className;
+  try {
+    katex.render(text, holder, { displayMode: display, output: "mathml", throwOnError: true, maxExpand: 100, maxSize: 10,
+      trust: false, strict: "ignore" });
+    element.replaceWith(holder);
+  } catch { element.classList.remove("math", "display"); }
+}
+
+/* Elements that stayed the same stay in place: a selection in them survives, and nothing flickers. */
+function patch(element, fresh) {
+  const old = [...element.childNodes], now = [...fresh.childNodes];
+  let same = 0;
+  while (same < old.length && same < now.length && old[same].isEqualNode(now[same])) same++;
+  for (const node of old.slice(same)) node.remove();
+  element.append(...now.slice(same));
 }
 
 export function render(element, text) {
-  const formulas = [];
-  const source = outsideCode(grounding(text), (part) => takeFormulas(escapeHtml(part).replace(/&gt;/g, ">"), formulas));
-  let html = marked.parse(source, { gfm: true, breaks: true, mangle: false, headerIds: false });
-  html = html.replace(/\u0003(\d+)\u0004/g, (_, i) => formulaHtml(formulas[i]))
-    .replace(/\u0001/g, '<mark class="found">').replace(/\u0002/g, "</mark>");
-  element.innerHTML = DOMPurify.sanitize(html, {
-    USE_PROFILES: { html: true, mathMl: true },
-    FORBID_TAGS: ["style", "form", "input", "button", "img", "video", "audio", "iframe"],
-    FORBID_ATTR: ["style", "id", "name"],
-  });
-  for (const link of element.querySelectorAll("a[href]")) {
+  let end = text.length > LONGEST ? text.lastIndexOf("\n", LONGEST) : text.length;
+  if (end <= 0) end = Math.min(text.length, LONGEST);
+  const fresh = document.createElement("div");
+  fresh.innerHTML = parse(text.slice(0, end));
+  for (const formula of fresh.querySelectorAll("code.math")) makeFormula(formula);
+  for (const link of fresh.querySelectorAll("a[href]")) {
     link.rel = "noopener noreferrer nofollow";
     link.target = "_blank";
   }
+  for (const table of fresh.querySelectorAll("table")) {
+    const scroll = document.createElement("div");
+    scroll.className = "scroll";
+    scroll.tabIndex = 0;
+    table.replaceWith(scroll);
+    scroll.append(table);
+  }
+  for (const pre of fresh.querySelectorAll("pre")) pre.tabIndex = 0;
+  if (end < text.length) {
+    const rest = document.createElement("p");
+    rest.className = "plain";
+    rest.textContent = text.slice(end);
+    fresh.append(rest);
+  }
+  patch(element, fresh);
 }
 
-/* Colours for code, once a text is complete. */
+function colour(code) {
+  const name = /(?:^|\s)language-([\w+#-]+)/.exec(code.className)?.[1];
+  if (!name || !hljs?.getLanguage(name) || code.textContent.length > LONGEST_CODE) return;
+  const made = hljs.highlight(name, code.textContent, true).value;
+  code.innerHTML = DOMPurify.sanitize(made, { ALLOWED_TAGS: ["span"], ALLOWED_ATTR: ["class"] });
+}
+
+/* Colours for code and a button to copy it, once a text is complete. */
 export function finish(element) {
-  for (const code of element.querySelectorAll("pre code")) hljs?.highlightBlock(code);
+  for (const code of element.querySelectorAll("pre > code")) {
+    colour(code);
+    if (!navigator.clipboard) continue;
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", className: "quiet copy-code", title: say("copyCode") });
+    button.setAttribute("aria-label", say("copyCode"));
+    button.append(icon("copy"));
+    button.addEventListener("click", () => navigator.clipboard.writeText(code.textContent));
+    const holder = document.createElement("div"), pre = code.parentElement;
+    holder.className = "code";
+    pre.replaceWith(holder);
+    holder.append(pre, button);
+  }
 }

@@ -3,23 +3,27 @@
 import { loadSettings, saveSettings } from "./store.js";
 import { preferredLanguage, say, setLanguage } from "./text.js";
 
-/* name, least, greatest, step, default. A repetition penalty of 0 means nothing and is not offered. */
+/* name, least, greatest, step, default, what 0 means where it can be chosen: the reference offers these
+ * zeros, but a penalty of 0, an answer of 0 tokens and a history of 0 are no numbers that it could use. */
 const sliders = [
   ["temperature", 0, 1, 0.1, 0.1],
   ["top_p", 0, 1, 0.05, 0.9],
-  ["repetition_penalty", 0.1, 2, 0.1, 1.1],
-  ["max_tokens", 8, 4096, 8, 2048],
-  ["history", 128, 8192, 128, 4096],
+  ["repetition_penalty", 0, 2, 0.1, 1.1, "off"],
+  ["max_tokens", 0, 4096, 8, 2048, "serverDefault"],
+  ["history", 0, 8192, 128, 4096, "none"],
 ];
 
 const values = Object.fromEntries(sliders.map(([name, , , , standard]) => [name, standard]));
-const other = { system: "", apiKey: "", language: preferredLanguage() };
+const other = { system: "", apiKey: "", language: preferredLanguage(), theme: "auto", model: "" };
 
 const element = (id) => document.getElementById(id);
 
-function keep() { saveSettings({ ...values, ...other }); }
+export function keep(changed = {}) {
+  Object.assign(other, changed);
+  saveSettings({ ...values, ...other });
+}
 
-function slider([name, least, greatest, step]) {
+function slider([name, least, greatest, step, , zero]) {
   const label = document.createElement("label");
   const title = document.createElement("span");
   title.dataset.text = name;
@@ -28,12 +32,16 @@ function slider([name, least, greatest, step]) {
   Object.assign(range, { type: "range", id: `set-${name}`, min: least, max: greatest, step });
   range.value = values[name];
   const shown = document.createElement("output");
-  shown.textContent = values[name];
+  const show = () => {
+    shown.textContent = zero && values[name] === 0 ? say(zero) : values[name];
+    range.setAttribute("aria-valuetext", shown.textContent);
+  };
   range.addEventListener("input", () => {
     values[name] = Number(range.value);
-    shown.textContent = range.value;
+    show();
     keep();
   });
+  show();
   label.append(title, range, shown);
   return label;
 }
@@ -43,6 +51,8 @@ function draw() {
   element("system").value = other.system;
   element("api-key").value = other.apiKey;
   element("language").value = other.language;
+  element("theme").value = other.theme;
+  document.documentElement.dataset.theme = other.theme;
 }
 
 function load() {
@@ -53,25 +63,37 @@ function load() {
   for (const name of Object.keys(other)) if (typeof saved[name] === "string") other[name] = saved[name];
 }
 
-export function start(onLanguage) {
+/* onLanguage is called when texts must be drawn anew, onKey when another API key was entered. */
+export function start(onLanguage, onKey) {
   load();
-  draw();
   setLanguage(other.language);
+  draw();
   element("open-settings").addEventListener("click", () => element("settings").showModal());
-  element("system").addEventListener("input", (event) => { other.system = event.target.value; keep(); });
-  element("api-key").addEventListener("input", (event) => { other.apiKey = event.target.value; keep(); });
+  element("system").addEventListener("input", (event) => keep({ system: event.target.value }));
+  element("api-key").addEventListener("input", (event) => keep({ apiKey: event.target.value.trim() }));
+  element("api-key").addEventListener("change", onKey);
+  element("theme").addEventListener("change", (event) => {
+    keep({ theme: event.target.value });
+    document.documentElement.dataset.theme = other.theme;
+  });
   element("language").addEventListener("change", (event) => {
-    other.language = event.target.value;
+    keep({ language: event.target.value });
     setLanguage(other.language);
-    keep();
+    draw();
     onLanguage();
   });
   element("reset").addEventListener("click", () => {
     for (const [name, , , , standard] of sliders) values[name] = standard;
     draw();
-    setLanguage(other.language);
     keep();
   });
 }
 
 export const settings = () => ({ ...values, ...other });
+
+/* The settings as a request has them. At temperature 0 the reference applies no penalty. */
+export function sampling() {
+  const { temperature, top_p, repetition_penalty, max_tokens } = values;
+  return { temperature, ...(temperature > 0 ? { top_p } : {}), ...(max_tokens ? { max_tokens } : {}),
+    ...(temperature > 0 && repetition_penalty > 0 ? { repetition_penalty } : {}) };
+}
