@@ -116,6 +116,7 @@ done:
 vl2_status cli_models_find(char **out, const char *model, vl2_error *err) {
     char *folder = NULL;
     if (!model) return find_demo(out, err);
+    if (!*model) return vl2_fail(err, VL2_ERR_ARGUMENT, "the model's name is empty");
     if (vl2_file_exists(model) || vl2_file_is_folder(model)) {
         *out = vl2_mem_strdup(model, strlen(model));
         return *out ? VL2_OK : vl2_fail_memory(err, "a path", strlen(model) + 1);

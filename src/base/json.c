@@ -48,12 +48,29 @@ static vl2_status check_depth(const char *text, size_t size, const char *name, v
     return VL2_OK;
 }
 
-static vl2_status fail_parse(const json_error_t *error, size_t size, const char *name,
-                             vl2_error *err) {
+/* The name in quotes before the colon that is nearest before `at`: the key whose value is broken. */
+static const char *key_before(size_t *n, const char *text, size_t at) {
+    while (at > 0 && text[at - 1] != ':') at--;
+    while (at > 0 && text[at - 1] != '"') at--;
+    size_t end = at > 0 ? at - 1 : 0, start = end;
+    while (start > 0 && text[start - 1] != '"') start--;
+    *n = start > 0 && end - start <= SHOWN ? end - start : 0;
+    return text + start;
+}
+
+static vl2_status fail_parse(const json_error_t *error, const char *text, size_t size,
+                             const char *name, vl2_error *err) {
     /* the parser has words for what is wrong with a text, and none when its memory ran out */
     if (!error->text[0] || json_error_code(error) == json_error_out_of_memory)
         return vl2_fail_memory(err, name, size);
     if (error->line < 0) return vl2_fail(err, VL2_ERR_FORMAT, "%s: %s", name, error->text);
+    if (json_error_code(error) == json_error_numeric_overflow && error->position > 0) {
+        size_t n, at = (size_t)error->position < size ? (size_t)error->position : size;
+        const char *key = key_before(&n, text, at);
+        if (n)
+            return vl2_fail(err, VL2_ERR_FORMAT, "%s: line %d, column %d: %s, behind \"%.*s\"",
+                            name, error->line, error->column, error->text, (int)n, key);
+    }
     return vl2_fail(err, VL2_ERR_FORMAT, "%s: line %d, column %d: %s", name, error->line,
                     error->column, error->text);
 }
@@ -69,7 +86,7 @@ vl2_status vl2_json_parse(vl2_json_doc **out, const char *text, size_t size, con
         json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
     if (!doc->root) {
         vl2_mem_free(doc);
-        return fail_parse(&error, size, name, err);
+        return fail_parse(&error, text, size, name, err);
     }
     *out = doc;
     return VL2_OK;

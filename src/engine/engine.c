@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/abi.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -19,25 +20,10 @@ void vl2_engine_options_init(vl2_engine_options *options) {
     *options = (vl2_engine_options){.struct_size = sizeof *options, .compute = VL2_COMPUTE_AUTO};
 }
 
-vl2_status vl2_engine_copy_options(void *out, size_t size, const void *options, const char *type,
-                                   vl2_error *err) {
-    if (!options) return VL2_OK;
-    size_t given;
-    memcpy(&given, options, sizeof given);
-    if (given < sizeof given || given > size) {
-        return vl2_fail(err, VL2_ERR_ARGUMENT,
-                        "%s: struct_size is %zu, expected at most %zu; call %s_init first", type,
-                        given, size, type);
-    }
-    memcpy(out, options, given);
-    memcpy(out, &size, sizeof size);
-    return VL2_OK;
-}
-
 vl2_status vl2_engine_options_read(vl2_engine_options *out, const vl2_engine_options *options,
                                    vl2_error *err) {
     vl2_engine_options_init(out);
-    VL2_TRY(vl2_engine_copy_options(out, sizeof *out, options, "vl2_engine_options", err));
+    VL2_TRY(vl2_abi_copy(out, sizeof *out, options, "vl2_engine_options", err));
     if (out->threads < 0 || out->threads > MAX_THREADS) {
         return vl2_fail(err, VL2_ERR_ARGUMENT, "threads is %d, expected 0 (all cores) to %d",
                         out->threads, MAX_THREADS);

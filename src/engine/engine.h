@@ -51,10 +51,6 @@ vl2_status vl2_engine_start(vl2_engine *engine, const vl2_engine_options *option
 /* Options as given or the defaults, checked. */
 vl2_status vl2_engine_options_read(vl2_engine_options *out, const vl2_engine_options *options,
                                    vl2_error *err);
-/* Copies options over `out`, which holds the defaults: both begin with their struct_size, and an
- * older caller's shorter struct leaves the rest as it is. NULL options: nothing to copy. */
-vl2_status vl2_engine_copy_options(void *out, size_t size, const void *options, const char *type,
-                                   vl2_error *err);
 void vl2_engine_log(const vl2_engine *engine, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 void vl2_engine_progress(const vl2_engine *engine, const char *stage, size_t done, size_t total);

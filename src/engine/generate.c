@@ -1,6 +1,7 @@
 /* From a prompt to an answer: pictures view by view, the prompt in chunks, then token by token. */
 #include "engine/engine.h"
 
+#include "base/abi.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "engine/answer.h"
@@ -33,7 +34,7 @@ vl2_status vl2_sampler_create(vl2_sampler **out, const vl2_engine *engine,
                               size_t n_prompt_ids, vl2_error *err) {
     vl2_sampling given;
     vl2_sampling_init(&given);
-    VL2_TRY(vl2_engine_copy_options(&given, sizeof given, sampling, "vl2_sampling", err));
+    VL2_TRY(vl2_abi_copy(&given, sizeof given, sampling, "vl2_sampling", err));
     return vl2_sampler_make(out, engine->config.lang.vocab, &given, prompt_ids, n_prompt_ids, err);
 }
 
@@ -209,8 +210,7 @@ vl2_status vl2_generate(vl2_answer **out, vl2_engine *engine, vl2_prompt *prompt
                         const vl2_generate_options *options, vl2_error *err) {
     run r = {.engine = engine, .prompt = prompt};
     vl2_generate_options_init(&r.options);
-    VL2_TRY(vl2_engine_copy_options(&r.options, sizeof r.options, options, "vl2_generate_options",
-                                    err));
+    VL2_TRY(vl2_abi_copy(&r.options, sizeof r.options, options, "vl2_generate_options", err));
     if (prompt->engine != engine) {
         return vl2_fail(err, VL2_ERR_ARGUMENT, "the prompt was built by another engine");
     }

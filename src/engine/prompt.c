@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/abi.h"
 #include "base/mem.h"
 #include "prompt/template.h"
 
@@ -61,7 +62,7 @@ vl2_status vl2_prompt_build(vl2_prompt **out, const vl2_engine *engine, const vl
                             size_t n_messages, const vl2_prompt_options *options, vl2_error *err) {
     vl2_prompt_options given;
     vl2_prompt_options_init(&given);
-    VL2_TRY(vl2_engine_copy_options(&given, sizeof given, options, "vl2_prompt_options", err));
+    VL2_TRY(vl2_abi_copy(&given, sizeof given, options, "vl2_prompt_options", err));
     const vl2_tokenizer *tokenizer;
     VL2_TRY(vl2_engine_tokenizer(&tokenizer, engine, err));
     vl2_template_result built = {0};

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/abi.h"
 #include "base/mem.h"
 
 enum { DEFAULT_GREEDY = 24, DEFAULT_CHUNK = 512, LAST_POSITIONS = 8, NAME_SIZE = 32, FIXED = 9 };
@@ -228,8 +229,7 @@ vl2_status vl2_dev_trace(const char *out_path, vl2_engine *engine, vl2_prompt *p
                          const vl2_dev_trace_options *options, vl2_error *err) {
     trace t = {.engine = engine, .prompt = prompt};
     vl2_dev_trace_options_init(&t.options);
-    VL2_TRY(vl2_engine_copy_options(&t.options, sizeof t.options, options, "vl2_dev_trace_options",
-                                    err));
+    VL2_TRY(vl2_abi_copy(&t.options, sizeof t.options, options, "vl2_dev_trace_options", err));
     vl2_status status = run_all(&t, err);
     if (status == VL2_OK) {
         plan_file(&t);

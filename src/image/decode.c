@@ -1,5 +1,6 @@
 #include "image/decode.h"
 
+#include "base/abi.h"
 #include "image/exif.h"
 
 #include <string.h>
@@ -175,22 +176,22 @@ static vl2_status open_door(const format **out, const vl2_source *s, vl2_error *
 vl2_status vl2_picture_decode(vl2_picture **out, const void *bytes, size_t n_bytes,
                               const char *name, const vl2_picture_options *options,
                               vl2_error *err) {
-    vl2_picture_options defaults;
-    vl2_picture_options_init(&defaults);
-    if (!options) options = &defaults;
+    vl2_picture_options given;
+    vl2_picture_options_init(&given);
+    VL2_TRY(vl2_abi_copy(&given, sizeof given, options, "vl2_picture_options", err));
     const vl2_source source = {.bytes = bytes,
                                .size = n_bytes,
                                .name = name ? name : "picture",
-                               .max_pixels = options->max_pixels};
-    if (n_bytes > options->max_file_bytes)
+                               .max_pixels = given.max_pixels};
+    if (n_bytes > given.max_file_bytes)
         return vl2_fail(err, VL2_ERR_LIMIT, "%s: %zu bytes are over the limit of %zu (%s)",
-                        source.name, n_bytes, options->max_file_bytes, "max_file_bytes");
+                        source.name, n_bytes, given.max_file_bytes, "max_file_bytes");
     const format *found = NULL;
     vl2_picture *picture = NULL;
     int orientation = 1;
     VL2_TRY(open_door(&found, &source, err));
     VL2_TRY(found->decode(&picture, &orientation, &source, err));
-    if (options->apply_exif) {
+    if (given.apply_exif) {
         vl2_status status = vl2_exif_turn(&picture, orientation, err);
         if (status != VL2_OK) {
             vl2_picture_free(picture);

@@ -1,5 +1,6 @@
 #include "image/picture.h"
 
+#include "base/abi.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/sha256.h"
@@ -70,13 +71,14 @@ void vl2_picture_options_init(vl2_picture_options *options) {
 
 vl2_status vl2_picture_open(vl2_picture **out, const char *path, const vl2_picture_options *options,
                             vl2_error *err) {
-    vl2_picture_options defaults;
-    vl2_picture_options_init(&defaults);
+    vl2_picture_options given;
+    vl2_picture_options_init(&given);
+    VL2_TRY(vl2_abi_copy(&given, sizeof given, options, "vl2_picture_options", err));
+    if (!path || !*path) return vl2_fail(err, VL2_ERR_ARGUMENT, "a picture's path is empty");
     char *bytes = NULL;
     size_t size = 0;
-    VL2_TRY(
-        vl2_file_read(&bytes, &size, path, (options ? options : &defaults)->max_file_bytes, err));
-    vl2_status status = vl2_picture_decode(out, bytes, size, path, options, err);
+    VL2_TRY(vl2_file_read(&bytes, &size, path, given.max_file_bytes, err));
+    vl2_status status = vl2_picture_decode(out, bytes, size, path, &given, err);
     vl2_mem_free(bytes);
     return status;
 }

@@ -275,6 +275,9 @@ static vl2_status read_added(loader *l, const vl2_json *entry) {
 
 static vl2_status read_all_added(loader *l, const vl2_json *root) {
     const vl2_json *list = vl2_json_get(root, "added_tokens");
+    vl2_json_kind kind = vl2_json_kind_of(list);
+    if (kind != VL2_JSON_ABSENT && kind != VL2_JSON_NULL && kind != VL2_JSON_ARRAY)
+        return vl2_json_fail(root, l->texts->name, "added_tokens", "a list", l->err);
     VL2_TRY(set_what(l, "added_tokens"));
     for (size_t i = 0; i < vl2_json_size(list); i++) {
         VL2_TRY(read_added(l, vl2_json_at(list, i)));

@@ -1,4 +1,6 @@
-foreach(part usage run batch chat pull tools bad_input)
+foreach(part usage run batch chat pull tools bad_input hostile)
     vl2_python_test(cli_${part} FILE test_${part}.py)
 endforeach()
+vl2_python_test(cli_hostile_all FILE test_hostile.py LABELS long)
+set_property(TEST cli_hostile_all APPEND PROPERTY ENVIRONMENT VL2_ALL=1)
 vl2_python_test(cli_install FILE test_install.py LABELS plain)

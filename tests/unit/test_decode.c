@@ -232,6 +232,34 @@ static void pictures_are_shared_and_compared(void **state) {
     assert_non_null(strstr(err.text, "absent.png"));
 }
 
+/* A caller built with another version of the struct: shorter is taken, what no version had is not. */
+static void options_of_other_sizes(void **state) {
+    (void)state;
+    const uint8_t rgb[] = {1, 2, 3};
+    vl2_picture *one, *read;
+    void *png;
+    size_t n;
+    assert_int_equal(vl2_picture_from_rgb(&one, rgb, 1, 1, NULL), VL2_OK);
+    assert_int_equal(vl2_picture_encode(&png, &n, one, "png", NULL), VL2_OK);
+    vl2_picture_options options;
+    vl2_picture_options_init(&options);
+    options.max_pixels = 0;
+    options.struct_size = offsetof(vl2_picture_options, max_pixels);
+    assert_int_equal(vl2_picture_decode(&read, png, n, "one", &options, NULL), VL2_OK);
+    vl2_picture_free(read);
+    for (size_t i = 0; i < 2; i++) {
+        vl2_error err = {0};
+        options.struct_size = i ? sizeof options + 8 : 0;
+        assert_int_equal(vl2_picture_decode(&read, png, n, "one", &options, &err),
+                         VL2_ERR_ARGUMENT);
+        assert_non_null(strstr(err.text, "vl2_picture_options"));
+    }
+    vl2_error err = {0};
+    assert_int_equal(vl2_picture_open(&read, "", NULL, &err), VL2_ERR_ARGUMENT);
+    vl2_free(png);
+    vl2_picture_free(one);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pixels_are_pillows),
@@ -240,6 +268,7 @@ int main(void) {
         cmocka_unit_test(bombs_are_refused),
         cmocka_unit_test(other_formats_are_named),
         cmocka_unit_test(pictures_are_shared_and_compared),
+        cmocka_unit_test(options_of_other_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -34,6 +34,8 @@ static void test_refusals(void **state) {
         {"[01]", "line 1"},
         {"[1\n,\n.5]", "line 3"},
         {"99999999999999999999", "too big"},
+        {"{\"a\": 1, \"big\": 99999999999999999999}", "line 1|too big|behind \"big\""},
+        {"[99999999999999999999]", "too big"},
         {"-99999999999999999999", "too big negative"},
         {"[1e400]", "overflow"},
         {"\"\xFF\"", "decode byte 0xff"},
