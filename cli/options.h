@@ -61,7 +61,8 @@ typedef struct cli_options {
     const char *positions, *from;
 
     const char *host, *root_path, *api_key, *api_key_file, *cors_origin, *media_dir, *name;
-    size_t port, queue, connections, max_body, max_images, image_cache, kv_tokens;
+    size_t port, queue, connections, max_body, max_images, image_cache, kv_tokens, prefixes;
+    cli_list host_names;
     double idle, request_seconds;
     bool remote_images, trust_special_tokens, log_json, lazy_load;
 } cli_options;

@@ -1,6 +1,7 @@
 /* vl2 serve: the server's options, its life, and what it says to the person who started it. */
 #include "commands.h"
 #include "models.h"
+#include "progress.h"
 #include "server/server.h"
 #include "terminal.h"
 #include "vl2/vl2_dev.h"
@@ -13,15 +14,15 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
-enum { LOOK_MS = 200, MAX_KEY_FILE = 65536 };
-static const double grace_seconds = 30;
+enum { LOOK_MS = 100, GRACE_MS = 30000, MAX_KEY_FILE = 1 << 20, OTHER_FILES = 128 };
 
 static volatile sig_atomic_t terminated;
 
 static void on_terminate(int signal_number) {
     (void)signal_number;
-    terminated = 1;
+    if (terminated < 2) terminated++;
 }
 
 static void listen_to_signals(void) {
@@ -48,24 +49,48 @@ static const char *base_name(char *path) {
 }
 
 typedef struct owned { /* texts that the options point to */
-    char *path, *name, *key;
+    char *path, *name, *key_file;
+    const char **keys;
 } owned;
 
-static vl2_status read_key(vl2_serve_options *out, owned *texts, const cli_options *o,
-                           vl2_error *err) {
+/* Cuts the file into lines, in place; every one that is neither empty nor a note is a key. */
+static vl2_status cut_keys(owned *texts, size_t *n, vl2_error *err) {
+    size_t lines = 1;
+    for (const char *c = texts->key_file; *c; c++) lines += *c == '\n';
+    texts->keys = vl2_mem_array(lines, sizeof *texts->keys);
+    if (!texts->keys) return vl2_fail_memory(err, "the keys", lines * sizeof *texts->keys);
+    for (char *line = texts->key_file, *next; line; line = next) {
+        next = strchr(line, '\n');
+        if (next) *next++ = '\0';
+        line += strspn(line, " \t");
+        size_t size = strcspn(line, "\r");
+        while (size && (line[size - 1] == ' ' || line[size - 1] == '\t')) size--;
+        line[size] = '\0';
+        if (*line && *line != '#') texts->keys[(*n)++] = line;
+    }
+    return VL2_OK;
+}
+
+static vl2_status read_keys(vl2_serve_options *out, owned *texts, const cli_options *o,
+                            vl2_error *err) {
     size_t size;
-    out->api_key = o->api_key;
+    if (o->api_key && o->api_key_file)
+        return vl2_fail(err, VL2_ERR_ARGUMENT,
+                        "--api-key and --api-key-file: take one; the file may hold several keys");
     if (o->api_key && !*o->api_key)
         return vl2_fail(err, VL2_ERR_ARGUMENT,
                         "--api-key is empty; leave it out for a server without one");
+    if (o->api_key) {
+        out->api_keys = &o->api_key;
+        out->n_api_keys = 1;
+    }
     if (!o->api_key_file) return VL2_OK;
-    VL2_TRY(vl2_file_read(&texts->key, &size, o->api_key_file, MAX_KEY_FILE, err));
-    texts->key[strcspn(texts->key, "\r\n")] = '\0';
-    if (!*texts->key)
-        return vl2_fail(err, VL2_ERR_ARGUMENT, "%s: its first line is empty; write the key there",
-                        o->api_key_file);
-    out->api_key = texts->key;
-    return VL2_OK;
+    VL2_TRY(vl2_file_read(&texts->key_file, &size, o->api_key_file, MAX_KEY_FILE, err));
+    VL2_TRY(cut_keys(texts, &out->n_api_keys, err));
+    out->api_keys = texts->keys;
+    if (out->n_api_keys) return VL2_OK;
+    return vl2_fail(err, VL2_ERR_ARGUMENT, "%s: there is no key in it; write one a line",
+                    o->api_key_file);
 }
 
 static void take_sampling(vl2_sampling *s, const cli_options *o) {
@@ -95,6 +120,10 @@ static void take_limits(vl2_serve_options *out, const cli_options *o) {
     out->max_body = o->max_body << 20;
     out->max_images = o->max_images;
     out->image_cache = o->image_cache << 20;
+    out->prefixes = o->prefixes;
+    out->host_names = o->host_names.items;
+    out->n_host_names = o->host_names.n;
+    out->log_all = o->verbose;
     out->queue = o->queue;
     out->parallel = o->parallel;
     out->max_tokens = o->max_tokens;
@@ -116,22 +145,67 @@ static vl2_status make_options(vl2_serve_options *out, owned *texts, cli_options
     out->engine.kv_tokens = o->kv_tokens;
     out->say = say;
     out->user = o;
-    return read_key(out, texts, o, err);
+    return read_keys(out, texts, o, err);
 }
 
-static bool is_local(const char *host) {
-    return !strcmp(host, "127.0.0.1") || !strcmp(host, "localhost") || !strcmp(host, "::1");
+/* Each connection takes a file; so few as a shell allows by default would not do. */
+static void take_files(vl2_serve_options *options) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    rlim_t want = options->max_connections + OTHER_FILES;
+    if (limit.rlim_cur < want) {
+        limit.rlim_cur = limit.rlim_max < want ? limit.rlim_max : want;
+        if (setrlimit(RLIMIT_NOFILE, &limit) != 0) getrlimit(RLIMIT_NOFILE, &limit);
+    }
+    if (limit.rlim_cur >= want) return;
+    size_t left = limit.rlim_cur > 2 * OTHER_FILES ? limit.rlim_cur - OTHER_FILES
+                                                   : (size_t)limit.rlim_cur / 2;
+    options->max_connections = left ? left : 1;
+    cli_terminal_say("warning: this process may open %zu files only, so --max-connections is %zu",
+                     (size_t)limit.rlim_cur, options->max_connections);
+}
+
+static double mib(size_t bytes) { return (double)bytes / (1 << 20); }
+
+static void say_resources(const vl2_server *server, const vl2_serve_options *s) {
+    vl2_info info;
+    if (!vl2_server_info(server, &info)) {
+        cli_terminal_say("the weights are loaded with the first request");
+        return;
+    }
+    cli_terminal_say(
+        "%d thread(s); %.0f MiB of weights (mapped); %.0f MiB of KV for %zu tokens and "
+        "%.0f MiB of scratch, as they are used",
+        info.threads, mib(info.weight_bytes), mib(info.kv_tokens * info.kv_bytes_per_token),
+        info.kv_tokens, mib(vl2_server_scratch(server)));
+    cli_terminal_say(
+        "at most, for requests: %.0f MiB of picture rows, %.0f MiB of decoded pictures, "
+        "%.0f MiB of bodies",
+        mib(s->image_cache), mib(s->picture_memory), mib(s->body_memory));
 }
 
 static void greet(const vl2_server *server, const vl2_serve_options *s, const cli_options *o) {
     bool v6 = strchr(s->host, ':') != NULL;
-    if (!is_local(s->host) && !s->api_key)
+    if (!vl2_server_is_local(s->host) && !s->n_api_keys)
         cli_terminal_say("warning: open to other machines without a key; --api-key-file sets one");
+    if (o->quiet) return;
     if (s->is_demo) cli_terminal_say("the demo checkpoint: it knows drawn scenes only, no photos");
-    if (!o->quiet)
-        fprintf(stderr, "vl2: %s at http://%s%s%s:%u%s/  (API: /v1; Ctrl-C ends it)\n",
-                s->model_name, v6 ? "[" : "", s->host, v6 ? "]" : "", vl2_server_port(server),
-                s->root_path);
+    say_resources(server, s);
+    fprintf(stderr, "vl2: %s at http://%s%s%s:%u%s/  (API: /v1; Ctrl-C ends it)\n", s->model_name,
+            v6 ? "[" : "", s->host, v6 ? "]" : "", vl2_server_port(server), s->root_path);
+}
+
+static bool is_told_to_end(void) { return terminated || cli_terminal_interrupted(); }
+
+/* Serves until it is told to end; then those inside may finish, unless it is told again. */
+static void serve(vl2_server *server, cli_options *o) {
+    while (!is_told_to_end()) poll(NULL, 0, LOOK_MS);
+    vl2_server_close(server);
+    if (vl2_server_is_busy(server)) say(o, "vl2: stopping; running answers have 30 s to finish");
+    for (int ms = 0; ms < GRACE_MS && terminated < 2 && vl2_server_is_busy(server); ms += LOOK_MS)
+        poll(NULL, 0, LOOK_MS);
+    vl2_server_stop(server);
+    say(o, "vl2: stopped");
 }
 
 int cli_serve_main(cli_options *o) {
@@ -141,17 +215,18 @@ int cli_serve_main(cli_options *o) {
     vl2_error err = {0};
     listen_to_signals();
     vl2_status status = make_options(&options, &texts, o, &err);
+    if (status == VL2_OK) take_files(&options);
     if (status == VL2_OK) status = vl2_server_start(&server, &options, &err);
+    cli_progress_hide();
     if (status == VL2_OK) {
         cli_terminal_keep();
         greet(server, &options, o);
-        while (!cli_terminal_interrupted() && !terminated) poll(NULL, 0, LOOK_MS);
-        say(o, "vl2: stopping; running answers have 30 s to finish");
-        vl2_server_stop(server, grace_seconds);
+        serve(server, o);
     }
     vl2_mem_free(texts.path);
     vl2_mem_free(texts.name);
-    vl2_mem_free(texts.key);
+    vl2_mem_free(texts.key_file);
+    vl2_mem_free(texts.keys);
     if (cli_terminal_interrupted()) return CLI_INTERRUPTED;
     return status == VL2_OK ? 0 : cli_main_fail("serve", &err);
 }

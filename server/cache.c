@@ -142,15 +142,9 @@ static size_t common(const prefix_entry *entry, const vl2_prompt *prompt,
 }
 
 const vl2_session *vl2_prefix_cache_find(vl2_prefix_cache *cache, const vl2_prompt *prompt,
-                                         size_t *n_tokens) {
+                                         const vl2_picture_key *keys, size_t *n_tokens) {
     prefix_entry *best = NULL;
-    size_t n_spans;
-    const vl2_span *spans = vl2_prompt_spans(prompt, &n_spans);
     *n_tokens = 0;
-    /* Hashed once, not once an entry: a key is a walk over all pixels. */
-    vl2_picture_key *keys = vl2_mem_array(n_spans, sizeof *keys);
-    if (!keys) return NULL; /* a cache may forget */
-    for (size_t i = 0; i < n_spans; i++) vl2_picture_key_of(&keys[i], &spans[i]);
     for (size_t i = 0; i < cache->n; i++) {
         size_t n = common(&cache->entries[i], prompt, keys);
         if (n > *n_tokens) {
@@ -158,25 +152,25 @@ const vl2_session *vl2_prefix_cache_find(vl2_prefix_cache *cache, const vl2_prom
             best = &cache->entries[i];
         }
     }
-    vl2_mem_free(keys);
     if (!best) return NULL;
     best->used = ++cache->clock;
     return best->session;
 }
 
-bool vl2_prefix_cache_evict(vl2_prefix_cache *cache) {
-    if (!cache->n) return false;
-    size_t oldest = 0;
-    for (size_t i = 1; i < cache->n; i++) {
-        if (cache->entries[i].used < cache->entries[oldest].used) oldest = i;
+bool vl2_prefix_cache_evict(vl2_prefix_cache *cache, const vl2_session *spared) {
+    size_t oldest = cache->n;
+    for (size_t i = 0; i < cache->n; i++) {
+        if (spared && cache->entries[i].session == spared) continue;
+        if (oldest == cache->n || cache->entries[i].used < cache->entries[oldest].used) oldest = i;
     }
+    if (oldest == cache->n) return false;
     prefix_clear(&cache->entries[oldest]);
     cache->entries[oldest] = cache->entries[--cache->n];
     return true;
 }
 
-static bool remember(prefix_entry *entry, const vl2_prompt *prompt, const int32_t *more,
-                     size_t n_more) {
+static bool remember(prefix_entry *entry, const vl2_prompt *prompt, const vl2_picture_key *keys,
+                     const int32_t *more, size_t n_more) {
     size_t n_ids, n_spans;
     const int32_t *ids = vl2_prompt_ids(prompt, &n_ids);
     const vl2_span *spans = vl2_prompt_spans(prompt, &n_spans);
@@ -189,22 +183,22 @@ static bool remember(prefix_entry *entry, const vl2_prompt *prompt, const int32_
     entry->n_ids = n_ids + n_more;
     entry->n_spans = n_spans;
     for (size_t i = 0; i < n_spans; i++) {
-        vl2_picture_key_of(&entry->keys[i], &spans[i]);
+        entry->keys[i] = keys[i];
         entry->span_tokens[i] = spans[i].first_token;
     }
     return true;
 }
 
 void vl2_prefix_cache_put(vl2_prefix_cache *cache, vl2_session *session, const vl2_prompt *prompt,
-                          const int32_t *more, size_t n_more) {
+                          const vl2_picture_key *keys, const int32_t *more, size_t n_more) {
     prefix_entry entry = {.session = session, .used = ++cache->clock};
-    if (!cache->max || !remember(&entry, prompt, more, n_more)) {
+    if (!cache->max || !remember(&entry, prompt, keys, more, n_more)) {
         prefix_clear(&entry); /* a cache may forget */
         return;
     }
     size_t length = vl2_session_length(session); /* ids behind the cache's end are not kept */
     if (entry.n_ids > length) entry.n_ids = length;
-    if (cache->n == cache->max) vl2_prefix_cache_evict(cache);
+    if (cache->n == cache->max) vl2_prefix_cache_evict(cache, NULL);
     cache->entries[cache->n++] = entry;
 }
 

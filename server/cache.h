@@ -2,13 +2,9 @@
 #ifndef VL2_SERVER_CACHE_H
 #define VL2_SERVER_CACHE_H
 
-#include "base/err.h"
+#include "server/job.h"
 
-typedef struct vl2_picture_key { /* pixels and tiling: docs/MODEL.md §11.1 */
-    uint8_t sha256[32];
-    uint32_t tiles_wide, tiles_high;
-} vl2_picture_key;
-
+/* A walk over all pixels: made once a request, by whoever builds its prompt. */
 void vl2_picture_key_of(vl2_picture_key *out, const vl2_span *span);
 
 typedef struct vl2_rows_cache vl2_rows_cache;
@@ -23,13 +19,15 @@ size_t vl2_rows_cache_bytes(const vl2_rows_cache *cache);
 typedef struct vl2_prefix_cache vl2_prefix_cache;
 vl2_status vl2_prefix_cache_create(vl2_prefix_cache **out, size_t max_entries, vl2_error *err);
 void vl2_prefix_cache_free(vl2_prefix_cache *cache);
-/* The kept session with the longest common beginning; *n_tokens of it. NULL: none. Borrowed. */
+/* The kept session with the longest common beginning; *n_tokens of it. NULL: none. Borrowed.
+ * `keys` are those of the prompt's pictures, in order. */
 const vl2_session *vl2_prefix_cache_find(vl2_prefix_cache *cache, const vl2_prompt *prompt,
-                                         size_t *n_tokens);
+                                         const vl2_picture_key *keys, size_t *n_tokens);
 /* Keeps `session` (taken over, freed when it goes): the prompt's tokens and then `n_more` others. */
 void vl2_prefix_cache_put(vl2_prefix_cache *cache, vl2_session *session, const vl2_prompt *prompt,
-                          const int32_t *more, size_t n_more);
-bool vl2_prefix_cache_evict(vl2_prefix_cache *cache); /* lets the oldest go; false: there is none */
+                          const vl2_picture_key *keys, const int32_t *more, size_t n_more);
+/* Lets the least recently used go, but not `spared`; false: there is none. */
+bool vl2_prefix_cache_evict(vl2_prefix_cache *cache, const vl2_session *spared);
 size_t vl2_prefix_cache_tokens(const vl2_prefix_cache *cache);
 
 #endif

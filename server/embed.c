@@ -32,7 +32,7 @@ int main(int argc, char **argv) {
     uint64_t *hashes = calloc((size_t)n, sizeof *hashes);
     if (!out || !hashes) return fail("write", argv[1]);
     fprintf(out,
-            "/* made by server/embed.c */\n#include \"server/http.h\"\n\n#include <string.h>\n\n");
+            "/* made by server/embed.c */\n#include \"server/site.h\"\n\n#include <string.h>\n\n");
     for (int i = 0; i < n; i++) {
         if (write_array(out, i, argv[2 + 3 * i + 2], &hashes[i])) return 1;
     }

@@ -1,25 +1,31 @@
 #include "server/http.h"
 
-#include "base/file.h"
-#include "base/json.h"
 #include "base/mem.h"
-#include "server/reply.h"
+#include "server/access.h"
+#include "server/guard.h"
+#include "server/site.h"
+#include "server/watch.h"
 
-#include <arpa/inet.h>
-#include <microhttpd.h>
 #include <netdb.h>
+#include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
-#include <string.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 
+enum { LAST_WORDS_MS = 3000, CONNECTION_MEMORY = 64 << 10, IDLE_SECONDS = 60 };
+static const size_t most_discarded = (size_t)1 << 30;
+
 struct vl2_http {
+    vl2_site site;
     const vl2_serve_options *options;
     vl2_scheduler *scheduler;
     vl2_workers *workers;
     vl2_metrics *metrics;
+    vl2_watch *watch;
+    vl2_budget bodies;
     struct MHD_Daemon *daemon;
 };
 
@@ -36,49 +42,16 @@ typedef enum route {
 
 typedef struct exchange { /* one request of a connection */
     route route;
+    vl2_visit visit;
+    vl2_watched *watched;
     const vl2_page_file *file;
-    vl2_job *job; /* this side's hold */
-    bool queued;  /* an answer is on its way */
+    vl2_job *job;     /* this side's hold */
+    bool queued;      /* an answer is on its way */
+    int refused;      /* the status of an answer that waits for the body's end */
+    size_t discarded; /* bytes of a body that is refused */
+    double began;
+    char method[12], path[160]; /* as they came, for the log; cut */
 } exchange;
-
-/* ---- answers ---- */
-
-static void add_headers(const vl2_http *http, struct MHD_Response *response, const char *type) {
-    MHD_add_response_header(response, "Content-Type", type);
-    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-    if (http->options->cors_origin) {
-        MHD_add_response_header(response, "Access-Control-Allow-Origin",
-                                http->options->cors_origin);
-        MHD_add_response_header(response, "Vary", "Origin");
-    }
-}
-
-static enum MHD_Result answer(const vl2_http *http, struct MHD_Connection *connection, int status,
-                              const char *type, const char *text, size_t size) {
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(size, (void *)(uintptr_t)text, MHD_RESPMEM_MUST_COPY);
-    if (!response) return MHD_NO;
-    add_headers(http, response, type);
-    if (status == 401) MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
-    if (status == 429) {
-        char seconds[16];
-        snprintf(seconds, sizeof seconds, "%.0f", vl2_scheduler_retry_after(http->scheduler));
-        MHD_add_response_header(response, "Retry-After", seconds);
-    }
-    enum MHD_Result result = MHD_queue_response(connection, (unsigned)status, response);
-    MHD_destroy_response(response);
-    return result;
-}
-
-static enum MHD_Result answer_error(const vl2_http *http, struct MHD_Connection *connection,
-                                    int status, const char *type, const char *message) {
-    vl2_buf text = {0};
-    vl2_reply_error(&text, type, NULL, message, NULL);
-    enum MHD_Result result =
-        answer(http, connection, status, "application/json", text.data ? text.data : "", text.size);
-    vl2_buf_free(&text);
-    return result;
-}
 
 /* ---- routes ---- */
 
@@ -103,116 +76,14 @@ static route route_of(const char *path, const vl2_page_file **file) {
     return *file ? ROUTE_PAGE : ROUTE_NONE;
 }
 
-/* Equal or not in a time that depends on the lengths alone. */
-static bool same_secret(const char *a, const char *b) {
-    size_t n = strlen(a), m = strlen(b);
-    unsigned different = n != m;
-    for (size_t i = 0; i < n; i++)
-        different |= (unsigned)(unsigned char)a[i] ^ (unsigned char)(m ? b[i % m] : 0);
-    return different == 0;
-}
-
-static const char *bearer(struct MHD_Connection *connection) {
-    const char *header = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization");
-    return header && strncmp(header, "Bearer ", 7) == 0 ? header + 7 : "";
-}
-
-static bool may(const vl2_http *http, struct MHD_Connection *connection, route where) {
-    if (!http->options->api_key || where == ROUTE_HEALTH || where == ROUTE_PAGE ||
-        where == ROUTE_NONE)
-        return true;
-    return same_secret(bearer(connection), http->options->api_key);
-}
-
-static uint64_t owner_of(struct MHD_Connection *connection) { /* FNV-1a of who asks */
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (const char *c = bearer(connection); *c; c++)
-        hash = (hash ^ (unsigned char)*c) * 0x100000001b3u;
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    if (info && info->client_addr && info->client_addr->sa_family == AF_INET) {
-        struct sockaddr_in v4;
-        memcpy(&v4, info->client_addr, sizeof v4);
-        hash = (hash ^ v4.sin_addr.s_addr) * 0x100000001b3u;
-    }
-    return hash;
-}
-
-/* ---- small answers, made on the spot ---- */
-
-static enum MHD_Result models(const vl2_http *http, struct MHD_Connection *connection) {
-    vl2_buf text = {0};
-    const char *name = http->options->model_name;
-    vl2_buf_addf(&text, NULL, "{\"object\":\"list\",\"data\":[{\"id\":");
-    vl2_json_quote(&text, name, strlen(name), NULL);
-    vl2_buf_addf(
-        &text, NULL,
-        ",\"object\":\"model\",\"created\":0,\"owned_by\":\"vl2\",\"input_modalities\":[\"text\",\"image\"],"
-        "\"output_modalities\":[\"text\"],\"max_images\":%zu,\"max_completion_tokens\":%zu,\"demo\":%s}]}",
-        http->options->max_images, http->options->max_tokens,
-        http->options->is_demo ? "true" : "false");
-    enum MHD_Result result =
-        answer(http, connection, 200, "application/json", text.data ? text.data : "", text.size);
-    vl2_buf_free(&text);
-    return result;
-}
-
-static enum MHD_Result health(const vl2_http *http, struct MHD_Connection *connection) {
-    bool ready = vl2_scheduler_is_ready(http->scheduler);
-    const char *text = ready ? "{\"status\":\"ok\"}" : "{\"status\":\"loading\"}";
-    return answer(http, connection, ready ? 200 : 503, "application/json", text, strlen(text));
-}
-
-static enum MHD_Result metrics(const vl2_http *http, struct MHD_Connection *connection) {
-    vl2_buf text = {0};
-    vl2_metrics_write(&text, http->metrics, NULL);
-    enum MHD_Result result = answer(http, connection, 200, "text/plain; version=0.0.4",
-                                    text.data ? text.data : "", text.size);
-    vl2_buf_free(&text);
-    return result;
-}
-
-static enum MHD_Result page(struct MHD_Connection *connection, const vl2_page_file *file) {
-    const char *known = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "If-None-Match");
-    bool same = known && is(known, file->etag);
-    struct MHD_Response *response = MHD_create_response_from_buffer(
-        same ? 0 : file->size, (void *)(uintptr_t)file->data, MHD_RESPMEM_PERSISTENT);
-    if (!response) return MHD_NO;
-    MHD_add_response_header(response, "Content-Type", file->type);
-    MHD_add_response_header(response, "ETag", file->etag);
-    MHD_add_response_header(response, "Cache-Control", "no-cache");
-    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-    MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
-    MHD_add_response_header(
-        response, "Content-Security-Policy",
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-        "font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'");
-    enum MHD_Result result = MHD_queue_response(connection, same ? 304 : 200, response);
-    MHD_destroy_response(response);
-    return result;
-}
-
-/* A checkpoint may bring examples: examples.json and the pictures that it names, in examples/. */
-static enum MHD_Result example(const vl2_http *http, struct MHD_Connection *connection,
-                               const char *path) {
-    static const char allowed[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
-    const char *name = path + 1, *inner = is(path, "/examples.json") ? name : path + 10;
-    char *file = NULL, *bytes = NULL;
-    size_t size = 0;
-    bool safe = *inner && *inner != '.' && inner[strspn(inner, allowed)] == '\0';
-    bool found = safe && vl2_path_join(&file, http->options->model_path, name, NULL) == VL2_OK &&
-                 vl2_file_read(&bytes, &size, file, (size_t)4 << 20, NULL) == VL2_OK;
-    const char *type = strstr(inner, ".json")  ? "application/json"
-                       : strstr(inner, ".png") ? "image/png"
-                                               : "image/jpeg";
-    enum MHD_Result result = found ? answer(http, connection, 200, type, bytes, size)
-                                   : answer_error(http, connection, 404, "invalid_request_error",
-                                                  "there is no such example");
-    vl2_mem_free(file);
-    vl2_mem_free(bytes);
-    return result;
+static enum MHD_Result refuse(vl2_http *http, exchange *x, int status, const char *message) {
+    bool later = status == 429 || status == 503;
+    double seconds = later ? vl2_scheduler_retry_after(http->scheduler) : 0;
+    if (x->route == ROUTE_CHAT || x->route == ROUTE_TOKENIZE)
+        vl2_metrics_add(http->metrics,
+                        status == 429 ? VL2_COUNT_REQUESTS_BUSY : VL2_COUNT_REQUESTS_BAD, 1);
+    x->queued = true;
+    return vl2_site_error(&http->site, &x->visit, status, message, seconds);
 }
 
 /* ---- jobs ---- */
@@ -247,125 +118,158 @@ static ssize_t read_stream(void *user, uint64_t position, char *out, size_t room
 
 static void drop_job(void *user) { vl2_job_drop(user); }
 
-static enum MHD_Result begin_stream(const vl2_http *http, struct MHD_Connection *connection,
-                                    vl2_job *job) {
-    vl2_job_hold(job);
+static enum MHD_Result begin_stream(const vl2_http *http, exchange *x) {
+    vl2_job_hold(x->job);
     struct MHD_Response *response =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16384, read_stream, job, drop_job);
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16384, read_stream, x->job, drop_job);
     if (!response) {
-        vl2_job_drop(job);
+        vl2_job_drop(x->job);
         return MHD_NO;
     }
-    add_headers(http, response, "text/event-stream; charset=utf-8");
+    vl2_site_headers(&http->site, response, "text/event-stream; charset=utf-8");
     MHD_add_response_header(response, "Cache-Control", "no-cache");
     MHD_add_response_header(response, "X-Accel-Buffering", "no");
-    enum MHD_Result result = MHD_queue_response(connection, MHD_HTTP_OK, response);
+    enum MHD_Result result = MHD_queue_response(x->visit.connection, MHD_HTTP_OK, response);
     MHD_destroy_response(response);
     return result;
 }
 
-/* A connection that was resumed, or never had to wait: the head is known, or it waits (again). */
-static enum MHD_Result continue_job(const vl2_http *http, struct MHD_Connection *connection,
-                                    exchange *x) {
+/* A connection that was resumed: the head is known, or it waits (again). */
+static enum MHD_Result continue_job(const vl2_http *http, exchange *x) {
     vl2_job *job = x->job;
     pthread_mutex_lock(&job->mutex);
     int status = job->http_status;
-    bool stream = status == 200 && job->kind == VL2_JOB_CHAT && job->chat.stream;
+    bool stream = status == 200 && job->streaming;
     bool ready = status && (stream || job->finished), gone = job->gone;
     if (!ready && !gone) {
         job->suspended = true;
-        MHD_suspend_connection(connection);
+        MHD_suspend_connection(x->visit.connection);
     }
     pthread_mutex_unlock(&job->mutex);
     if (gone && !ready) return MHD_NO;
     if (!ready) return MHD_YES;
     x->queued = true;
-    if (stream) return begin_stream(http, connection, job);
-    return answer(http, connection, status, "application/json", job->out.data ? job->out.data : "",
-                  job->out.size);
+    if (stream) return begin_stream(http, x);
+    double seconds = status == 503 ? vl2_scheduler_retry_after(http->scheduler) : 0;
+    return vl2_site_answer(&http->site, &x->visit, status, "application/json",
+                           job->out.data ? job->out.data : "", job->out.size, seconds);
 }
 
-static enum MHD_Result submit(vl2_http *http, struct MHD_Connection *connection, exchange *x) {
+/* Marks the job as this connection's, and suspends that before anybody can wake it. */
+static void bind_job(exchange *x) {
     vl2_job *job = x->job;
-    if (job->kind == VL2_JOB_CHAT && !vl2_scheduler_enter(http->scheduler)) {
-        vl2_metrics_add(http->metrics, VL2_COUNT_REQUESTS_BUSY, 1);
-        x->queued = true;
-        return answer_error(http, connection, 429, "rate_limit_error",
-                            "the queue is full; try again shortly");
-    }
     const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    job->connection = connection;
-    job->socket = info ? info->connect_fd : -1;
-    job->owner = owner_of(connection);
+        MHD_get_connection_info(x->visit.connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     name_job(job);
-    vl2_job_hold(job);
-    pthread_mutex_lock(&job->mutex); /* suspended before anybody can wake it */
+    vl2_guard_client(job->client, sizeof job->client, x->visit.connection);
+    pthread_mutex_lock(&job->mutex);
+    job->connection = x->visit.connection;
+    job->socket = info ? info->connect_fd : -1;
     job->suspended = true;
-    MHD_suspend_connection(connection);
+    MHD_suspend_connection(x->visit.connection);
     pthread_mutex_unlock(&job->mutex);
-    vl2_workers_submit(http->workers, job);
+}
+
+static enum MHD_Result submit(vl2_http *http, exchange *x) {
+    vl2_job *job = x->job;
+    bool chat = job->kind == VL2_JOB_CHAT;
+    job->owner = vl2_guard_owner(x->visit.connection);
+    vl2_entry entry = chat ? vl2_scheduler_enter(http->scheduler, job->owner) : VL2_ENTRY_OK;
+    if (entry == VL2_ENTRY_FULL)
+        return refuse(http, x, 429, "the queue is full; try again shortly");
+    if (entry == VL2_ENTRY_CLOSED) return refuse(http, x, 503, "the server is stopping");
+    bind_job(x);
+    vl2_job_hold(job);
+    vl2_watch_whole(http->watch, x->watched, job);
+    if (vl2_workers_submit(http->workers, job)) return MHD_YES;
+    if (chat) vl2_scheduler_leave(http->scheduler, job->owner);
+    vl2_job_fail(job, 503, "server_error", NULL, "the server is stopping");
+    vl2_job_drop(job);
     return MHD_YES;
 }
 
 /* ---- libmicrohttpd's calls ---- */
 
-static enum MHD_Result begin(vl2_http *http, struct MHD_Connection *connection, const char *url,
-                             const char *method, exchange *x) {
-    const char *path = local_path(http, url);
-    x->route = route_of(path, &x->file);
-    bool post = x->route == ROUTE_CHAT || x->route == ROUTE_TOKENIZE;
-    const char *length = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Length");
-    x->queued = true; /* unless it is a POST that goes on */
-    if (is(method, "OPTIONS") && http->options->cors_origin) {
-        struct MHD_Response *response =
-            MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
-        if (!response) return MHD_NO;
-        add_headers(http, response, "text/plain");
-        MHD_add_response_header(response, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
-        MHD_add_response_header(response, "Access-Control-Allow-Headers",
-                                "Authorization, Content-Type");
-        enum MHD_Result result = MHD_queue_response(connection, 204, response);
-        MHD_destroy_response(response);
-        return result;
-    }
-    if (x->route == ROUTE_NONE)
-        return answer_error(http, connection, 404, "invalid_request_error",
-                            "there is nothing at this path");
-    if (!may(http, connection, x->route))
-        return answer_error(http, connection, 401, "authentication_error",
-                            "the API key is missing or wrong");
-    if (post ? !is(method, "POST") : !is(method, "GET") && !is(method, "HEAD"))
-        return answer_error(http, connection, 405, "invalid_request_error",
-                            post ? "use POST" : "use GET");
-    if (!post) {
-        x->queued = false; /* answered when the (empty) body has been read */
-        return MHD_YES;
-    }
+static enum MHD_Result begin_body(vl2_http *http, exchange *x) {
+    const char *length =
+        MHD_lookup_connection_value(x->visit.connection, MHD_HEADER_KIND, "Content-Length");
     if (length && strtoull(length, NULL, 10) > http->options->max_body)
-        return answer_error(http, connection, 413, "invalid_request_error",
-                            "the body is larger than this server takes");
-    x->job = vl2_job_create(x->route == ROUTE_CHAT ? VL2_JOB_CHAT : VL2_JOB_TOKENIZE);
-    if (!x->job) return MHD_NO;
+        return refuse(http, x, 413, "the body is larger than this server takes");
+    x->job =
+        vl2_job_create(x->route == ROUTE_CHAT ? VL2_JOB_CHAT : VL2_JOB_TOKENIZE, http->options);
+    if (!x->job) return refuse(http, x, 503, "out of memory; try again");
     x->job->body.cap = http->options->max_body;
-    x->queued = false;
+    x->job->bodies = &http->bodies;
     return MHD_YES;
 }
 
-static enum MHD_Result respond(vl2_http *http, struct MHD_Connection *connection, const char *url,
-                               exchange *x) {
+/* The request's head is here: whatever can be refused is refused before the body is read. */
+static enum MHD_Result begin(vl2_http *http, const char *url, const char *method, exchange *x) {
+    int status;
+    x->route = route_of(local_path(http, url), &x->file);
+    bool post = x->route == ROUTE_CHAT || x->route == ROUTE_TOKENIZE;
+    bool is_public = x->route == ROUTE_HEALTH || x->route == ROUTE_PAGE || x->route == ROUTE_NONE;
+    if (is(method, "OPTIONS") && http->options->cors_origin) {
+        x->queued = true;
+        return vl2_site_preflight(&http->site, &x->visit);
+    }
+    const char *why = vl2_guard_check(&status, http->options, x->visit.connection, !is_public);
+    if (why) return refuse(http, x, status, why);
+    if (x->route == ROUTE_NONE) return refuse(http, x, 404, "there is nothing at this path");
+    if (post ? !is(method, "POST") : !is(method, "GET") && !is(method, "HEAD"))
+        return refuse(http, x, 405, post ? "use POST" : "use GET");
+    return post ? begin_body(http, x) : MHD_YES; /* the others when their (empty) body was read */
+}
+
+/* A part of the body. One that is refused is read on, within reason, so that the client hears why. */
+static enum MHD_Result take_body(vl2_http *http, exchange *x, const char *data, size_t size) {
+    vl2_watch_body(http->watch, x->watched, size);
+    vl2_job *job = x->job;
+    if (x->queued || !job) return MHD_YES;
+    if (!x->refused) {
+        if (size > job->body.cap - job->body.size)
+            x->refused = 413;
+        else if (!vl2_budget_take(&http->bodies, size))
+            x->refused = 503;
+        else
+            job->body_bytes += size;
+        if (!x->refused && vl2_buf_add(&job->body, data, size, NULL) != VL2_OK) x->refused = 503;
+        if (x->refused) vl2_job_free_body(job);
+    }
+    if (x->refused) x->discarded += size;
+    return x->discarded > most_discarded ? MHD_NO : MHD_YES;
+}
+
+static enum MHD_Result respond(vl2_http *http, const char *url, exchange *x) {
+    if (x->refused == 413) return refuse(http, x, 413, "the body is larger than this server takes");
+    if (x->refused)
+        return refuse(http, x, 503, "the bodies of other requests leave no memory; try again");
     switch (x->route) {
     case ROUTE_CHAT:
-    case ROUTE_TOKENIZE:
-        return x->job->connection ? continue_job(http, connection, x) : submit(http, connection, x);
-    case ROUTE_MODELS: return models(http, connection);
-    case ROUTE_HEALTH: return health(http, connection);
-    case ROUTE_METRICS: return metrics(http, connection);
-    case ROUTE_PAGE: return page(connection, x->file);
-    case ROUTE_EXAMPLE: return example(http, connection, local_path(http, url));
+    case ROUTE_TOKENIZE: return x->job->connection ? continue_job(http, x) : submit(http, x);
+    case ROUTE_MODELS: return vl2_site_models(&http->site, &x->visit, local_path(http, url));
+    case ROUTE_HEALTH: return vl2_site_health(&http->site, &x->visit);
+    case ROUTE_METRICS: return vl2_site_metrics(&http->site, &x->visit);
+    case ROUTE_PAGE: return vl2_site_page(&http->site, &x->visit, x->file);
+    case ROUTE_EXAMPLE: return vl2_site_example(&http->site, &x->visit, local_path(http, url));
     case ROUTE_NONE: break;
     }
     return MHD_NO;
+}
+
+static exchange *create_exchange(vl2_http *http, struct MHD_Connection *connection, const char *url,
+                                 const char *method) {
+    exchange *x = vl2_mem_calloc(1, sizeof *x);
+    if (!x) return NULL;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    x->visit.connection = connection;
+    x->watched = info ? info->socket_context : NULL;
+    x->began = vl2_now();
+    snprintf(x->method, sizeof x->method, "%s", method);
+    snprintf(x->path, sizeof x->path, "%s", url);
+    vl2_watch_body(http->watch, x->watched, 0);
+    return x;
 }
 
 static enum MHD_Result handle(void *user, struct MHD_Connection *connection, const char *url,
@@ -375,25 +279,39 @@ static enum MHD_Result handle(void *user, struct MHD_Connection *connection, con
     exchange *x = *state;
     (void)version;
     if (!x) {
-        x = vl2_mem_calloc(1, sizeof *x);
-        if (!x) return MHD_NO;
+        x = create_exchange(http, connection, url, method);
         *state = x;
-        return begin(http, connection, url, method, x);
+        return x ? begin(http, url, method, x) : MHD_NO;
     }
     if (*size) {
-        /* Over the limit in a body without a length, or out of memory: the connection ends. */
-        if (x->job && vl2_buf_add(&x->job->body, data, *size, NULL) != VL2_OK) return MHD_NO;
+        enum MHD_Result result = take_body(http, x, data, *size);
         *size = 0;
-        return MHD_YES;
+        return result;
     }
-    return x->queued ? MHD_YES : respond(http, connection, url, x);
+    return x->queued ? MHD_YES : respond(http, url, x);
+}
+
+/* Whether a request without a job is worth a line: pages and probes that went well are not. */
+static bool is_worth_a_line(const vl2_http *http, const exchange *x) {
+    bool quiet = x->route == ROUTE_PAGE || x->route == ROUTE_EXAMPLE || x->route == ROUTE_HEALTH ||
+                 x->route == ROUTE_METRICS;
+    return http->options->log_all || !quiet || x->visit.status >= 400;
 }
 
 static void completed(void *user, struct MHD_Connection *connection, void **state,
                       enum MHD_RequestTerminationCode how) {
+    vl2_http *http = user;
     exchange *x = *state;
-    (void)user, (void)connection, (void)how;
+    (void)how;
     if (!x) return;
+    vl2_watch_answered(http->watch, x->watched);
+    bool bound = x->job && *x->job->client; /* then its last holder writes the line */
+    if (!bound && is_worth_a_line(http, x)) {
+        char client[48];
+        vl2_guard_client(client, sizeof client, connection);
+        vl2_access_visit(http->options, client, x->method, x->path, x->visit.status,
+                         vl2_now() - x->began);
+    }
     if (x->job) {
         pthread_mutex_lock(&x->job->mutex);
         x->job->connection = NULL;
@@ -404,6 +322,19 @@ static void completed(void *user, struct MHD_Connection *connection, void **stat
     }
     vl2_mem_free(x);
     *state = NULL;
+}
+
+static void connected(void *user, struct MHD_Connection *connection, void **socket_context,
+                      enum MHD_ConnectionNotificationCode what) {
+    vl2_http *http = user;
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        *socket_context = info ? vl2_watch_add(http->watch, info->connect_fd) : NULL;
+    } else {
+        vl2_watch_remove(http->watch, *socket_context);
+        *socket_context = NULL;
+    }
 }
 
 /* ---- start and stop ---- */
@@ -424,28 +355,42 @@ static vl2_status resolve(struct sockaddr_storage *out, const vl2_serve_options 
     return VL2_OK;
 }
 
-vl2_status vl2_http_start(vl2_http **out, const vl2_serve_options *options,
-                          vl2_scheduler *scheduler, vl2_workers *workers, vl2_metrics *metrics_,
+static vl2_status listen_at(vl2_http *http, struct sockaddr_storage *address, vl2_error *err) {
+    const vl2_serve_options *options = http->options;
+    unsigned flags = MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME;
+    if (address->ss_family == AF_INET6) flags |= MHD_USE_IPv6;
+    http->daemon = MHD_start_daemon(
+        flags, (uint16_t)options->port, NULL, NULL, handle, http, MHD_OPTION_SOCK_ADDR,
+        (struct sockaddr *)address, MHD_OPTION_CONNECTION_LIMIT, (unsigned)options->max_connections,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_COMPLETED, completed, http,
+        MHD_OPTION_NOTIFY_CONNECTION, connected, http, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u,
+        MHD_OPTION_END);
+    if (http->daemon) return VL2_OK;
+    return vl2_fail(err, VL2_ERR_IO,
+                    "cannot listen on %s port %u: it may be in use; choose another --port",
+                    options->host, options->port);
+}
+
+vl2_status vl2_http_start(vl2_http **out, const vl2_serve_options *options, vl2_loader *loader,
+                          vl2_scheduler *scheduler, vl2_workers *workers, vl2_metrics *metrics,
                           vl2_error *err) {
     struct sockaddr_storage address = {0};
     VL2_TRY(resolve(&address, options, err));
     vl2_http *http = vl2_mem_calloc(1, sizeof *http);
     if (!http) return vl2_fail_memory(err, "the HTTP server", sizeof *http);
-    *http = (vl2_http){
-        .options = options, .scheduler = scheduler, .workers = workers, .metrics = metrics_};
-    unsigned flags = MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME;
-    if (address.ss_family == AF_INET6) flags |= MHD_USE_IPv6;
-    http->daemon =
-        MHD_start_daemon(flags, (uint16_t)options->port, NULL, NULL, handle, http,
-                         MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&address,
-                         MHD_OPTION_CONNECTION_LIMIT, (unsigned)options->max_connections,
-                         MHD_OPTION_CONNECTION_TIMEOUT, 60u, MHD_OPTION_NOTIFY_COMPLETED, completed,
-                         http, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_END);
-    if (!http->daemon) {
+    *http = (vl2_http){.site = {.options = options, .loader = loader, .metrics = metrics},
+                       .options = options,
+                       .scheduler = scheduler,
+                       .workers = workers,
+                       .metrics = metrics};
+    http->bodies.max = options->body_memory;
+    vl2_status status = vl2_watch_start(&http->watch, err);
+    if (status == VL2_OK) status = listen_at(http, &address, err);
+    if (status != VL2_OK) {
+        vl2_watch_stop(http->watch);
         vl2_mem_free(http);
-        return vl2_fail(err, VL2_ERR_IO,
-                        "cannot listen on %s port %u: it may be in use; choose another --port",
-                        options->host, options->port);
+        return status;
     }
     *out = http;
     return VL2_OK;
@@ -461,8 +406,12 @@ void vl2_http_quiesce(vl2_http *http) {
     if (fd != MHD_INVALID_SOCKET) close(fd);
 }
 
+size_t vl2_http_count(const vl2_http *http) { return http ? vl2_watch_count(http->watch) : 0; }
+
 void vl2_http_stop(vl2_http *http) {
     if (!http) return;
+    for (int ms = 0; ms < LAST_WORDS_MS && vl2_http_count(http); ms += 10) poll(NULL, 0, 10);
     MHD_stop_daemon(http->daemon);
+    vl2_watch_stop(http->watch);
     vl2_mem_free(http);
 }

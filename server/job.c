@@ -2,6 +2,7 @@
 #include "server/job.h"
 
 #include "base/mem.h"
+#include "server/access.h"
 #include "server/lane.h"
 #include "server/reply.h"
 
@@ -18,7 +19,7 @@ double vl2_now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-vl2_job *vl2_job_create(vl2_job_kind kind) {
+vl2_job *vl2_job_create(vl2_job_kind kind, const vl2_serve_options *options) {
     vl2_job *job = vl2_mem_calloc(1, sizeof *job);
     if (!job) return NULL;
     if (pthread_mutex_init(&job->mutex, NULL) != 0) {
@@ -26,6 +27,7 @@ vl2_job *vl2_job_create(vl2_job_kind kind) {
         return NULL;
     }
     atomic_init(&job->holders, 1);
+    job->options = options;
     job->kind = kind;
     job->socket = -1;
     job->created = (int64_t)time(NULL);
@@ -44,6 +46,7 @@ void vl2_chat_free(vl2_chat *chat) {
     vl2_mem_free(chat->messages);
     vl2_mem_free(chat->pictures);
     vl2_mem_free(chat->stop);
+    if (chat->budget) vl2_budget_give(chat->budget, chat->picture_bytes);
     memset(chat, 0, sizeof *chat);
 }
 
@@ -57,37 +60,63 @@ static void lane_free(vl2_lane *lane) {
 
 void vl2_job_hold(vl2_job *job) { atomic_fetch_add(&job->holders, 1); }
 
+void vl2_job_free_body(vl2_job *job) {
+    vl2_buf_free(&job->body);
+    if (job->bodies) vl2_budget_give(job->bodies, job->body_bytes);
+    job->body_bytes = 0;
+}
+
+void vl2_job_free_work(vl2_job *job) {
+    for (size_t i = 0; i < VL2_JOB_MAX_CHOICES; i++) vl2_lane_close(&job->lanes[i]);
+    vl2_prompt_free(job->prompt);
+    job->prompt = NULL;
+    vl2_chat_free(&job->chat);
+}
+
 void vl2_job_drop(vl2_job *job) {
     if (!job || atomic_fetch_sub(&job->holders, 1) != 1) return;
+    vl2_access_job(job);
     for (size_t i = 0; i < VL2_JOB_MAX_CHOICES; i++) lane_free(&job->lanes[i]);
-    vl2_prompt_free(job->prompt);
-    vl2_chat_free(&job->chat);
+    vl2_job_free_work(job);
+    vl2_job_free_body(job);
+    vl2_mem_free(job->keys);
     vl2_buf_free(&job->out);
-    vl2_buf_free(&job->body);
     pthread_mutex_destroy(&job->mutex);
     vl2_mem_free(job);
 }
 
-/* The mutex is held. */
+/* ---- the mutex is held ---- */
+
 static void wake(vl2_job *job) {
     if (!job->suspended || !job->connection) return;
     job->suspended = false;
     MHD_resume_connection(job->connection);
 }
 
+static void append(vl2_job *job, const char *data, size_t size) {
+    if (job->gone || job->finished) return;
+    if (job->taken) { /* what was sent makes room */
+        memmove(job->out.data, job->out.data + job->taken, job->out.size - job->taken);
+        job->out.size -= job->taken;
+        job->taken = 0;
+    }
+    if ((job->streaming && job->out.size + size > MAX_UNSENT) ||
+        vl2_buf_add(&job->out, data, size, NULL) != VL2_OK)
+        job->gone = true;
+    job->last_sent = vl2_now();
+}
+
+/* ---- the mutex is free ---- */
+
+void vl2_job_accept(vl2_job *job) {
+    pthread_mutex_lock(&job->mutex);
+    job->streaming = job->chat.stream;
+    pthread_mutex_unlock(&job->mutex);
+}
+
 void vl2_job_send(vl2_job *job, const char *data, size_t size) {
     pthread_mutex_lock(&job->mutex);
-    if (!job->gone && !job->finished) {
-        if (job->taken) { /* what was sent makes room */
-            memmove(job->out.data, job->out.data + job->taken, job->out.size - job->taken);
-            job->out.size -= job->taken;
-            job->taken = 0;
-        }
-        bool stream = job->kind == VL2_JOB_CHAT && job->chat.stream;
-        if ((stream && job->out.size + size > MAX_UNSENT) ||
-            vl2_buf_add(&job->out, data, size, NULL) != VL2_OK)
-            job->gone = true;
-    }
+    append(job, data, size);
     wake(job);
     pthread_mutex_unlock(&job->mutex);
 }
@@ -103,6 +132,17 @@ void vl2_job_finish(vl2_job *job) {
     pthread_mutex_lock(&job->mutex);
     job->finished = true;
     wake(job);
+    pthread_mutex_unlock(&job->mutex);
+}
+
+void vl2_job_keep_alive(vl2_job *job, double after) {
+    static const char comment[] = ": working\n\n";
+    pthread_mutex_lock(&job->mutex);
+    if (job->streaming && !job->finished && vl2_now() - job->last_sent > after) {
+        if (!job->http_status) job->http_status = 200; /* a stream now, whatever comes */
+        append(job, comment, sizeof comment - 1);
+        wake(job);
+    }
     pthread_mutex_unlock(&job->mutex);
 }
 
@@ -122,15 +162,17 @@ bool vl2_job_is_gone(vl2_job *job) {
 
 void vl2_job_fail(vl2_job *job, int http_status, const char *type, const char *param,
                   const char *message) {
+    static const char data[] = "data: ", end[] = "\n\ndata: [DONE]\n\n";
     vl2_buf text = {0};
-    pthread_mutex_lock(&job->mutex);
-    bool begun = job->http_status != 0;
-    pthread_mutex_unlock(&job->mutex);
-    if (begun) vl2_buf_addf(&text, NULL, "data: ");
     vl2_reply_error(&text, type, param, message, NULL);
-    if (begun) vl2_buf_addf(&text, NULL, "\n\n");
-    vl2_job_send(job, text.data ? text.data : "", text.size);
+    pthread_mutex_lock(&job->mutex);
+    bool begun = job->http_status != 0; /* then this is a stream's last event but one */
+    if (begun) append(job, data, sizeof data - 1);
+    append(job, text.data ? text.data : "", text.size);
+    if (begun) append(job, end, sizeof end - 1);
+    if (!begun) job->http_status = http_status;
+    job->finished = true;
+    wake(job);
+    pthread_mutex_unlock(&job->mutex);
     vl2_buf_free(&text);
-    vl2_job_head(job, http_status);
-    vl2_job_finish(job);
 }

@@ -4,18 +4,44 @@
 
 #include <string.h>
 
-enum { BLOCK = 64 }; /* KV tokens are given out in such blocks */
+static size_t up(size_t n, size_t block) { return (n + block - 1) / block * block; }
+static size_t down(size_t n, size_t block) { return n / block * block; }
 
-static size_t blocks_of(size_t n) { return (n + BLOCK - 1) / BLOCK * BLOCK; }
-
-size_t vl2_lane_need(const vl2_job *job) {
-    return blocks_of(job->prompt_tokens + job->chat.max_tokens);
+/* Of one choice alone: the prompt and the longest answer. */
+static size_t whole(const vl2_job *job, size_t block) {
+    return up(job->prompt_tokens + job->chat.max_tokens, block);
 }
 
-size_t vl2_lane_promised(const vl2_lane *lane) {
-    if (!lane->session) return 0;
-    size_t has = blocks_of(vl2_session_length(lane->session));
-    return lane->kv_need > has ? lane->kv_need - has : 0;
+/* Of each choice but the first, which shares the prompt's whole blocks. */
+static size_t own(const vl2_job *job, size_t block) {
+    return whole(job, block) - down(job->prompt_tokens, block);
+}
+
+size_t vl2_lane_need(const vl2_job *job, size_t known, size_t block) {
+    return whole(job, block) - down(known, block) + (job->chat.n - 1) * own(job, block);
+}
+
+size_t vl2_lane_promised(const vl2_job *job, size_t block) {
+    size_t n = 0;
+    for (size_t k = 0; k < job->chat.n; k++) {
+        if (k > 0 && k >= job->n_lanes) {
+            n += own(job, block);
+            continue;
+        }
+        const vl2_session *session = job->lanes[k].session;
+        size_t has = session ? up(vl2_session_length(session), block) : 0;
+        if (session && job->lanes[k].running && whole(job, block) > has)
+            n += whole(job, block) - has;
+    }
+    return n;
+}
+
+size_t vl2_lane_room(size_t prompt_tokens, size_t n, size_t pool, size_t block) {
+    size_t shared = down(prompt_tokens, block), each;
+    pool = down(pool, block);
+    if (pool < shared) return 0;
+    each = shared + down((pool - shared) / n, block); /* tokens that one choice may hold */
+    return each > prompt_tokens ? each - prompt_tokens : 0;
 }
 
 static vl2_status open_streams(vl2_lane *lane, const vl2_engine *engine, const vl2_chat *chat,
@@ -32,7 +58,6 @@ vl2_status vl2_lane_open(vl2_lane *lane, vl2_engine *engine, const vl2_job *job,
     const int32_t *ids = vl2_prompt_ids(job->prompt, &n_ids);
     vl2_sampling sampling = job->chat.sampling;
     sampling.seed += index; /* choices differ; the first is what n = 1 would give */
-    lane->kv_need = vl2_lane_need(job);
     lane->running = true;
     if (from && known)
         VL2_TRY(vl2_session_fork(&lane->session, from, known, err));

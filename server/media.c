@@ -15,6 +15,8 @@
 #include <curl/curl.h>
 #endif
 
+enum { MAX_URL = 8192 };
+
 static int base64_value(unsigned char c) {
     if (c >= 'A' && c <= 'Z') return c - 'A';
     if (c >= 'a' && c <= 'z') return c - 'a' + 26;
@@ -41,10 +43,10 @@ vl2_status vl2_media_base64(vl2_buf *out, const char *text, size_t size, vl2_err
         have += 6;
         if (have >= 8) {
             have -= 8;
-            char byte = (char)(bits >> have);
-            VL2_TRY(vl2_buf_add(out, &byte, 1, err));
+            out->data[out->size++] = (char)(bits >> have); /* reserved above */
         }
     }
+    out->data[out->size] = '\0';
     return VL2_OK;
 }
 
@@ -102,6 +104,9 @@ static vl2_status open_file(vl2_picture **out, const char *url, size_t size,
     size_t skip = size >= sizeof local - 1 && strncmp(url, local, sizeof local - 1) == 0
                       ? sizeof local - 1
                       : 5;
+    if (size > MAX_URL || memchr(url, '\0', size))
+        return vl2_fail(err, VL2_ERR_FORMAT, "a URL of %zu bytes, expected at most %d, without NUL",
+                        size, MAX_URL);
     char *name = vl2_mem_strdup(url + skip, size - skip), *path = NULL, real[PATH_MAX];
     if (!name) return vl2_fail_memory(err, "a file name", size);
     vl2_status status = VL2_OK;
@@ -166,12 +171,17 @@ bool vl2_media_address_is_private(const void *sockaddr) {
 
 #ifdef VL2_HAVE_CURL
 
+typedef struct check {
+    bool (*is_private)(const void *address);
+    bool refused;
+} check;
+
 /* The address is checked when the socket is made, after resolving: a name cannot change under us. */
 static curl_socket_t open_checked(void *user, curlsocktype purpose, struct curl_sockaddr *address) {
     (void)purpose;
-    bool *refused = user;
-    if (vl2_media_address_is_private(&address->addr)) {
-        *refused = true;
+    check *c = user;
+    if (c->is_private(&address->addr)) {
+        c->refused = true;
         return CURL_SOCKET_BAD;
     }
     return socket(address->family, address->socktype, address->protocol);
@@ -181,17 +191,17 @@ static size_t collect(char *data, size_t size, size_t n, void *user) {
     return vl2_buf_add(user, data, size * n, NULL) == VL2_OK ? size * n : 0;
 }
 
-static void set_up(CURL *curl, const char *url, vl2_buf *bytes, bool *refused) {
+static void set_up(CURL *curl, const char *url, vl2_buf *bytes, check *c, long ms) {
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1L); /* each hop's address passes open_checked */
     curl_easy_setopt(curl, CURLOPT_MAXREDIRS, 3L);
     curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, open_checked);
-    curl_easy_setopt(curl, CURLOPT_OPENSOCKETDATA, refused);
+    curl_easy_setopt(curl, CURLOPT_OPENSOCKETDATA, c);
     curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* a proxy would look up the name for us */
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 5L);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT, 20L);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, ms);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, collect);
@@ -199,14 +209,18 @@ static void set_up(CURL *curl, const char *url, vl2_buf *bytes, bool *refused) {
     curl_easy_setopt(curl, CURLOPT_USERAGENT, "vl2");
 }
 
-static vl2_status fetch(vl2_buf *bytes, const char *url, vl2_error *err) {
-    bool refused = false;
+static vl2_status fetch(vl2_buf *bytes, const char *url, const vl2_request_limits *limits,
+                        vl2_error *err) {
+    check c = {.is_private = limits->is_private};
+    double left = limits->remote_until - vl2_now();
+    if (left <= 0)
+        return vl2_fail(err, VL2_ERR_LIMIT, "the pictures of this request took too long to fetch");
     CURL *curl = curl_easy_init();
     if (!curl) return vl2_fail_memory(err, "a download", 0);
-    set_up(curl, url, bytes, &refused);
+    set_up(curl, url, bytes, &c, (long)(left * 1000) + 1);
     CURLcode code = curl_easy_perform(curl);
     curl_easy_cleanup(curl);
-    if (refused)
+    if (c.refused)
         return vl2_fail(err, VL2_ERR_UNSUPPORTED,
                         "the picture's address is private; only public ones are fetched");
     if (code == CURLE_WRITE_ERROR)
@@ -217,12 +231,20 @@ static vl2_status fetch(vl2_buf *bytes, const char *url, vl2_error *err) {
     return VL2_OK;
 }
 
+vl2_status vl2_media_init(vl2_error *err) {
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK) return VL2_OK;
+    return vl2_fail(err, VL2_ERR_MEMORY, "libcurl could not be started, for remote pictures");
+}
+
 static vl2_status open_remote(vl2_picture **out, const char *url, size_t size,
                               const vl2_request_limits *limits, vl2_error *err) {
+    if (size > MAX_URL || memchr(url, '\0', size))
+        return vl2_fail(err, VL2_ERR_FORMAT, "a URL of %zu bytes, expected at most %d, without NUL",
+                        size, MAX_URL);
     char *text = vl2_mem_strdup(url, size);
     if (!text) return vl2_fail_memory(err, "a URL", size);
     vl2_buf bytes = {.cap = limits->picture.max_file_bytes};
-    vl2_status status = fetch(&bytes, text, err);
+    vl2_status status = fetch(&bytes, text, limits, err);
     if (status == VL2_OK)
         status = vl2_picture_decode(out, bytes.data ? bytes.data : "", bytes.size, "the picture",
                                     &limits->picture, err);
@@ -232,6 +254,11 @@ static vl2_status open_remote(vl2_picture **out, const char *url, size_t size,
 }
 
 #else
+
+vl2_status vl2_media_init(vl2_error *err) {
+    return vl2_fail(err, VL2_ERR_UNSUPPORTED,
+                    "--allow-remote-images needs libcurl, which this build has not");
+}
 
 static vl2_status open_remote(vl2_picture **out, const char *url, size_t size,
                               const vl2_request_limits *limits, vl2_error *err) {

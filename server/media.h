@@ -4,6 +4,8 @@
 
 #include "server/request.h"
 
+/* Once a process, before remote pictures are fetched from several threads. */
+vl2_status vl2_media_init(vl2_error *err);
 /* Opens the picture behind a URL. Errors say what is wrong without any path of this machine. */
 vl2_status vl2_media_open(vl2_picture **out, const char *url, size_t size,
                           const vl2_request_limits *limits, vl2_error *err);

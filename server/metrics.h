@@ -17,12 +17,14 @@ typedef struct vl2_metrics vl2_metrics;
     X(VIEW_STEPS, "vl2_vision_steps_total", "Bounded pieces of work of the vision tower")          \
     X(ROWS_HIT, "vl2_image_cache_total{result=\"hit\"}", "Pictures looked up in the image cache")  \
     X(ROWS_MISS, "vl2_image_cache_total{result=\"miss\"}", "")                                     \
-    X(STEPS, "vl2_steps_total", "Batch steps")
+    X(STEPS, "vl2_steps_total", "Batch steps")                                                     \
+    X(STEP_SEQUENCES, "vl2_step_sequences_total", "Sequences of all batch steps together")
 #define VL2_GAUGE_MAP(X)                                                                           \
     X(WAITING, "vl2_requests_waiting", "Requests in the queue")                                    \
     X(RUNNING, "vl2_requests_running", "Requests that have a place")                               \
     X(SEQUENCES, "vl2_batch_sequences", "Sequences in the last step")                              \
     X(KV_FREE, "vl2_kv_tokens_free", "Room in the KV pool, tokens")                                \
+    X(PREFIX_TOKENS, "vl2_prefix_cache_tokens", "Tokens of finished sequences kept")               \
     X(ROWS_BYTES, "vl2_image_cache_bytes", "Bytes of picture rows kept")
 #define VL2_HISTOGRAM_MAP(X)                                                                       \
     X(FIRST_TOKEN, "vl2_time_to_first_token_seconds", "From arrival to the first token")           \

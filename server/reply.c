@@ -122,7 +122,6 @@ static vl2_status chunk_tail(vl2_buf *out, const vl2_job *job) {
 static vl2_status send_and_free(vl2_job *job, vl2_buf *out, vl2_status status) {
     if (status == VL2_OK && out->size) vl2_job_send(job, out->data, out->size);
     vl2_buf_free(out);
-    job->last_sent = vl2_now();
     return status;
 }
 
@@ -207,12 +206,6 @@ static vl2_status build_end(vl2_buf *out, const vl2_job *job, const char *model)
 vl2_status vl2_reply_end(vl2_job *job, const char *model) {
     vl2_buf out = {0};
     return send_and_free(job, &out, build_end(&out, job, model));
-}
-
-void vl2_reply_keep_alive(vl2_job *job) {
-    static const char comment[] = ": working\n\n";
-    vl2_job_send(job, comment, sizeof comment - 1);
-    job->last_sent = vl2_now();
 }
 
 /* ---- the whole answer ---- */

@@ -13,7 +13,6 @@ vl2_status vl2_reply_text(vl2_job *job, const char *model,
 vl2_status vl2_reply_lane_end(vl2_job *job, const char *model,
                               size_t lane);                /* finish_reason, grounding */
 vl2_status vl2_reply_end(vl2_job *job, const char *model); /* usage where asked, [DONE] */
-void vl2_reply_keep_alive(vl2_job *job);                   /* a comment */
 /* The whole answer at once. */
 vl2_status vl2_reply_whole(vl2_job *job, const char *model);
 /* One entry of logprobs.content. */

@@ -1,6 +1,5 @@
 #include "server/request.h"
 
-#include "base/json.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "server/media.h"
@@ -9,7 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_MESSAGES = 4096, MAX_PARTS = 4096, MAX_STOPS = 16 };
+enum { MAX_MESSAGES = 4096, MAX_PARTS = 4096, MAX_STOPS = 16, MAX_VALUES = 1 << 18 };
+static const double remote_seconds = 20; /* for all pictures of a request together */
 
 typedef struct reader { /* what every step of the reading needs */
     vl2_chat *chat;
@@ -63,6 +63,28 @@ typedef struct message_text { /* a message in the making */
     bool has_images;
 } message_text;
 
+/* Opens a picture within what is left of the request's share of memory, and takes that share. */
+static vl2_status open_picture(reader *r, vl2_picture **out, const char *param, const char *url,
+                               size_t size) {
+    vl2_chat *chat = r->chat;
+    vl2_request_limits limits = *r->limits;
+    vl2_error err = {0};
+    if (chat->budget) {
+        uint64_t left = (chat->budget->max - chat->picture_bytes) / 3;
+        if (left < limits.picture.max_pixels) limits.picture.max_pixels = left ? left : 1;
+    }
+    vl2_status status = vl2_media_open(out, url, size, &limits, &err);
+    if (status != VL2_OK) return refuse(r, param, status, "%s", err.text);
+    size_t bytes = 3 * vl2_picture_width(*out) * vl2_picture_height(*out);
+    if (!chat->budget || vl2_budget_take(chat->budget, bytes)) {
+        chat->picture_bytes += chat->budget ? bytes : 0;
+        return VL2_OK;
+    }
+    vl2_picture_free(*out);
+    return refuse(r, param, VL2_ERR_MEMORY,
+                  "the pictures of the requests inside leave no memory for this one; try again");
+}
+
 static vl2_status add_picture(reader *r, message_text *m, const char *param, const vl2_json *part) {
     size_t size;
     const vl2_json *image = vl2_json_get(part, "image_url");
@@ -75,10 +97,8 @@ static vl2_status add_picture(reader *r, message_text *m, const char *param, con
     if (chat->n_pictures >= r->limits->max_images)
         return refuse(r, param, VL2_ERR_LIMIT, "more than %zu pictures in one request",
                       r->limits->max_images);
-    vl2_error err = {0};
     vl2_picture *picture = NULL;
-    vl2_status status = vl2_media_open(&picture, url, size, r->limits, &err);
-    if (status != VL2_OK) return refuse(r, param, status, "%s", err.text);
+    VL2_TRY(open_picture(r, &picture, param, url, size));
     m->image_at[m->n_pictures] = m->text.size;
     m->pictures[m->n_pictures++] = picture;
     chat->pictures[chat->n_pictures++] = picture;
@@ -247,9 +267,10 @@ static vl2_status read_sampling(reader *r, const vl2_json *root) {
 static vl2_status add_stop(reader *r, const vl2_json *value) {
     size_t size;
     const char *text = vl2_json_text(value, &size);
-    if (!text || !size || size > 1024)
+    if (!text || !size || size > 1024 || memchr(text, '\0', size))
         return refuse(r, "stop", VL2_ERR_ARGUMENT,
-                      "must be a string or a list of strings, none empty, 1024 bytes at most");
+                      "must be a string or a list of strings, none empty, 1024 bytes at most, "
+                      "without U+0000");
     char *copy = vl2_mem_strdup(text, size);
     if (!copy) return refuse(r, "stop", VL2_ERR_MEMORY, "out of memory");
     r->chat->stop[r->chat->n_stop++] = copy;
@@ -329,21 +350,38 @@ static vl2_status check_model(reader *r, const vl2_json *root) {
     const char *name = vl2_json_text(model, &size);
     if (!model) return VL2_OK;
     if (!name) return refuse(r, "model", VL2_ERR_ARGUMENT, "must be a string");
-    if (strcmp(name, r->limits->model_name) == 0) return VL2_OK;
+    if (strlen(name) == size && strcmp(name, r->limits->model_name) == 0) return VL2_OK;
     refuse(r, "model", VL2_ERR_ARGUMENT, "this server has no model \"%.64s\"; it has \"%s\"", name,
            r->limits->model_name);
     r->why->http_status = 404;
     return VL2_ERR_ARGUMENT;
 }
 
+/* A value takes some hundred bytes of memory and three of text: their number is bounded, too. */
+vl2_status vl2_request_json(vl2_json_doc **out, const char *body, size_t size, vl2_error *err) {
+    size_t n = 0;
+    for (size_t i = 0; i < size; i++) {
+        char c = body[i];
+        n += c == '[' || c == '{' || c == ',';
+        if (c != '"') continue;
+        for (i++; i < size && body[i] != '"'; i++) i += body[i] == '\\';
+    }
+    if (n > MAX_VALUES)
+        return vl2_fail(err, VL2_ERR_LIMIT, "the request holds %zu values, expected at most %d", n,
+                        MAX_VALUES);
+    return vl2_json_parse(out, body, size, "the request", err);
+}
+
 vl2_status vl2_request_parse(vl2_chat *out, const char *body, size_t size,
                              const vl2_request_limits *limits, vl2_request_error *why) {
-    vl2_chat chat = {0};
-    reader r = {.chat = &chat, .limits = limits, .why = why};
+    vl2_chat chat = {.budget = limits->pictures};
+    vl2_request_limits own = *limits;
+    reader r = {.chat = &chat, .limits = &own, .why = why};
     vl2_json_doc *doc = NULL;
     vl2_error err = {0};
     memset(why, 0, sizeof *why);
-    vl2_status status = vl2_json_parse(&doc, body, size, "the request", &err);
+    own.remote_until = vl2_now() + remote_seconds;
+    vl2_status status = vl2_request_json(&doc, body, size, &err);
     if (status != VL2_OK) return refuse(&r, "", status, "%s", err.text);
     const vl2_json *root = vl2_json_root(doc);
     if (vl2_json_kind_of(root) != VL2_JSON_OBJECT) {

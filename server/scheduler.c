@@ -6,26 +6,23 @@
 #include "server/lane.h"
 #include "server/reply.h"
 
-#include <stdio.h>
 #include <string.h>
-
-enum { MAX_PREFIXES = 64 };
-static const double keep_alive_seconds = 5;
 
 struct vl2_scheduler {
     const vl2_serve_options *options;
+    vl2_loader *loader;
     vl2_metrics *metrics;
     pthread_t thread;
     pthread_mutex_t mutex; /* guards the fields up to the line */
     pthread_cond_t wake;
     vl2_job *incoming, **incoming_end;
-    size_t inside; /* jobs that have a place: being parsed, waiting, running */
-    size_t users;  /* workers that hold the engine */
-    vl2_engine *engine;
-    bool stopping;
-    double deadline;
+    uint64_t *owners; /* [inside] of the jobs that have a place: being parsed, waiting, running */
+    size_t inside;
+    bool closed, stopping;
     double per_job; /* seconds a job took lately, smoothed */
     /* ---- the engine thread's ---- */
+    vl2_engine *engine; /* borrowed: every job inside holds it */
+    size_t block;       /* KV tokens are given out in such blocks */
     vl2_batch *batch;
     vl2_step *steps;
     vl2_job **stepped; /* whose session steps[i] is, and which lane */
@@ -34,47 +31,28 @@ struct vl2_scheduler {
     vl2_prefix_cache *prefixes;
     vl2_job *waiting, **running;
     size_t n_running;
-    double idle_since;
 };
 
-/* ---- the engine: loaded when it is needed, let go when it has been idle ---- */
+/* ---- what belongs to an engine: made for the first job after loading, gone before it goes ---- */
 
-static void say(const vl2_scheduler *s, const char *line) {
-    if (s->options->say) s->options->say(s->options->user, line);
+static size_t most_lanes(const vl2_scheduler *s) {
+    return s->options->parallel * VL2_JOB_MAX_CHOICES + 1;
 }
 
-/* The mutex is held. */
-static vl2_status load(vl2_scheduler *s, vl2_error *err) {
-    if (s->engine) return VL2_OK;
-    return vl2_engine_open(&s->engine, s->options->model_path, &s->options->engine, err);
+static size_t most_rows(const vl2_scheduler *s) {
+    return s->options->chunk_tokens + s->options->parallel * VL2_JOB_MAX_CHOICES;
 }
 
-vl2_status vl2_scheduler_engine(vl2_scheduler *s, vl2_engine **out, vl2_error *err) {
-    pthread_mutex_lock(&s->mutex);
-    vl2_status status = load(s, err);
-    if (status == VL2_OK) {
-        s->users++;
-        *out = s->engine;
-    }
-    pthread_mutex_unlock(&s->mutex);
-    return status;
+size_t vl2_scheduler_scratch(const vl2_scheduler *s, const vl2_engine *engine) {
+    return vl2_batch_plan(engine, most_rows(s), most_lanes(s));
 }
 
-void vl2_scheduler_release(vl2_scheduler *s) {
-    pthread_mutex_lock(&s->mutex);
-    s->users--;
-    pthread_mutex_unlock(&s->mutex);
-}
-
-/* What belongs to an engine, made when the first job is admitted after loading. */
 static vl2_status set_up(vl2_scheduler *s, vl2_error *err) {
     if (s->batch) return VL2_OK;
-    size_t rows = s->options->chunk_tokens + s->options->parallel * VL2_JOB_MAX_CHOICES;
-    VL2_TRY(vl2_batch_create(&s->batch, s->engine, rows,
-                             s->options->parallel * VL2_JOB_MAX_CHOICES + 1, err));
+    s->block = vl2_engine_info(s->engine)->kv_block_tokens;
     if (!s->rows) VL2_TRY(vl2_rows_cache_create(&s->rows, s->options->image_cache, err));
-    if (!s->prefixes) VL2_TRY(vl2_prefix_cache_create(&s->prefixes, MAX_PREFIXES, err));
-    return VL2_OK;
+    if (!s->prefixes) VL2_TRY(vl2_prefix_cache_create(&s->prefixes, s->options->prefixes, err));
+    return vl2_batch_create(&s->batch, s->engine, most_rows(s), most_lanes(s), err);
 }
 
 static void take_down(vl2_scheduler *s) {
@@ -84,32 +62,51 @@ static void take_down(vl2_scheduler *s) {
     s->prefixes = NULL;
     s->rows = NULL;
     s->batch = NULL;
+    s->engine = NULL;
 }
 
-/* Lets the weights go when nothing has happened for long. The mutex is held. */
+/* Lets the weights go when nobody has needed them for long. */
 static void rest(vl2_scheduler *s) {
-    bool idle = s->options->idle_seconds > 0 && s->engine && !s->inside && !s->users &&
-                vl2_now() - s->idle_since > s->options->idle_seconds;
-    if (!idle) return;
+    if (!vl2_loader_is_idle(s->loader)) return;
     take_down(s);
-    vl2_engine_close(s->engine);
-    s->engine = NULL;
-    say(s, "idle: the weights were let go; the next request loads them again");
+    vl2_loader_close(s->loader);
+    if (s->options->say)
+        s->options->say(s->options->user,
+                        "idle: the weights were let go; the next request loads them again");
 }
 
 /* ---- places ---- */
 
-bool vl2_scheduler_enter(vl2_scheduler *s) {
-    pthread_mutex_lock(&s->mutex);
-    bool ok = !s->stopping && s->inside < s->options->queue + s->options->parallel;
-    if (ok) s->inside++;
-    pthread_mutex_unlock(&s->mutex);
-    return ok;
+static size_t places(const vl2_scheduler *s) { return s->options->queue + s->options->parallel; }
+
+/* The mutex is held. */
+static bool has_share(const vl2_scheduler *s, uint64_t owner) {
+    size_t n = 0, share = (places(s) * 3 + 3) / 4;
+    if (s->options->n_api_keys < 2) return true;
+    for (size_t i = 0; i < s->inside; i++) n += s->owners[i] == owner;
+    return n < share;
 }
 
-void vl2_scheduler_leave(vl2_scheduler *s) {
+vl2_entry vl2_scheduler_enter(vl2_scheduler *s, uint64_t owner) {
     pthread_mutex_lock(&s->mutex);
-    s->inside--;
+    vl2_entry entry = s->closed                                      ? VL2_ENTRY_CLOSED
+                      : s->inside < places(s) && has_share(s, owner) ? VL2_ENTRY_OK
+                                                                     : VL2_ENTRY_FULL;
+    if (entry == VL2_ENTRY_OK) s->owners[s->inside++] = owner;
+    pthread_mutex_unlock(&s->mutex);
+    return entry;
+}
+
+/* The mutex is held. */
+static void leave_place(vl2_scheduler *s, uint64_t owner) {
+    size_t i = 0;
+    while (i < s->inside && s->owners[i] != owner) i++;
+    if (i < s->inside) s->owners[i] = s->owners[--s->inside];
+}
+
+void vl2_scheduler_leave(vl2_scheduler *s, uint64_t owner) {
+    pthread_mutex_lock(&s->mutex);
+    leave_place(s, owner);
     pthread_mutex_unlock(&s->mutex);
 }
 
@@ -122,28 +119,18 @@ void vl2_scheduler_submit(vl2_scheduler *s, vl2_job *job) {
     pthread_mutex_unlock(&s->mutex);
 }
 
-double vl2_scheduler_retry_after(const vl2_scheduler *scheduler) {
-    vl2_scheduler *s = (vl2_scheduler *)(uintptr_t)scheduler;
+double vl2_scheduler_retry_after(vl2_scheduler *s) {
     pthread_mutex_lock(&s->mutex);
     double seconds = s->per_job * (double)s->inside / (double)s->options->parallel;
     pthread_mutex_unlock(&s->mutex);
     return seconds < 1 ? 1 : seconds > 60 ? 60 : seconds;
 }
 
-size_t vl2_scheduler_load(const vl2_scheduler *scheduler) {
-    vl2_scheduler *s = (vl2_scheduler *)(uintptr_t)scheduler;
+size_t vl2_scheduler_load(vl2_scheduler *s) {
     pthread_mutex_lock(&s->mutex);
     size_t inside = s->inside;
     pthread_mutex_unlock(&s->mutex);
     return inside;
-}
-
-bool vl2_scheduler_is_ready(const vl2_scheduler *scheduler) {
-    vl2_scheduler *s = (vl2_scheduler *)(uintptr_t)scheduler;
-    if (pthread_mutex_trylock(&s->mutex) != 0) return false; /* loading holds it */
-    bool ready = s->engine != NULL || s->options->lazy_load;
-    pthread_mutex_unlock(&s->mutex);
-    return ready;
 }
 
 /* ---- leaving ---- */
@@ -152,13 +139,14 @@ bool vl2_scheduler_is_ready(const vl2_scheduler *scheduler) {
 static void keep_prefix(vl2_scheduler *s, vl2_job *job) {
     vl2_lane *lane = &job->lanes[0];
     if (!lane->session || !lane->finish || !s->prefixes) return;
-    vl2_prefix_cache_put(s->prefixes, lane->session, job->prompt,
+    vl2_prefix_cache_put(s->prefixes, lane->session, job->prompt, job->keys,
                          (const int32_t *)(const void *)lane->ids.data, lane->n_tokens);
     lane->session = NULL;
 }
 
 static void account(vl2_scheduler *s, vl2_job *job, vl2_counter result) {
-    double took = vl2_now() - job->arrived;
+    job->ended = vl2_now();
+    double took = job->ended - job->arrived;
     vl2_metrics_add(s->metrics, result, 1);
     vl2_metrics_add(s->metrics, VL2_COUNT_PROMPT_TOKENS, job->prompt_tokens);
     vl2_metrics_add(s->metrics, VL2_COUNT_CACHED_TOKENS, job->cached_tokens);
@@ -166,32 +154,20 @@ static void account(vl2_scheduler *s, vl2_job *job, vl2_counter result) {
     vl2_metrics_time(s->metrics, VL2_TIME_REQUEST, took);
     pthread_mutex_lock(&s->mutex);
     s->per_job += 0.1 * (took - s->per_job);
-    s->inside--;
+    leave_place(s, job->owner);
     pthread_mutex_unlock(&s->mutex);
-    if (s->options->say) {
-        char line[256];
-        snprintf(line, sizeof line,
-                 s->options->log_json
-                     ? "{\"id\":\"%s\",\"prompt_tokens\":%zu,\"cached_tokens\":%zu,"
-                       "\"completion_tokens\":%zu,\"first_token_s\":%.3f,\"seconds\":%.3f,"
-                       "\"result\":\"%s\"}"
-                     : "%s  prompt %zu (cached %zu)  answer %zu  first %.2f s  all %.2f s  %s",
-                 job->id, job->prompt_tokens, job->cached_tokens, job->n_tokens,
-                 job->first_token ? job->first_token - job->arrived : 0.0, took,
-                 result == VL2_COUNT_REQUESTS_OK     ? "ok"
-                 : result == VL2_COUNT_REQUESTS_GONE ? "cancelled"
-                                                     : "error");
-        say(s, line);
-    }
 }
 
-/* Ends a job that is in no list any more. Its sessions go now, whatever the connection still holds. */
+/* Ends a job that is in no list any more. What it computed with goes now, whatever the connection
+ * still holds. */
 static void end_job(vl2_scheduler *s, vl2_job *job, vl2_counter result) {
     if (result == VL2_COUNT_REQUESTS_OK) keep_prefix(s, job);
-    for (size_t i = 0; i < VL2_JOB_MAX_CHOICES; i++) vl2_lane_close(&job->lanes[i]);
-    vl2_prompt_free(job->prompt);
-    job->prompt = NULL;
+    job->result = result == VL2_COUNT_REQUESTS_OK     ? "ok"
+                  : result == VL2_COUNT_REQUESTS_GONE ? "cancelled"
+                                                      : "error";
+    vl2_job_free_work(job);
     account(s, job, result);
+    vl2_loader_give(s->loader);
     vl2_job_drop(job);
 }
 
@@ -216,8 +192,6 @@ static bool must_leave(vl2_scheduler *s, vl2_job *job) {
         fail_job(s, job, 504, "timeout", "the request took longer than this server allows");
         return true;
     }
-    if (job->chat.stream && vl2_now() - job->last_sent > keep_alive_seconds)
-        vl2_reply_keep_alive(job);
     return false;
 }
 
@@ -241,20 +215,18 @@ static void leave(vl2_scheduler *s) {
 
 /* ---- joining ---- */
 
-/* KV tokens that running sequences have been promised and do not hold yet. */
+/* KV tokens that running jobs have been promised and do not hold yet. */
 static size_t promised(const vl2_scheduler *s) {
     size_t n = 0;
-    for (size_t i = 0; i < s->n_running; i++) {
-        for (size_t k = 0; k < s->running[i]->n_lanes; k++)
-            n += vl2_lane_promised(&s->running[i]->lanes[k]);
-    }
+    for (size_t i = 0; i < s->n_running; i++) n += vl2_lane_promised(s->running[i], s->block);
     return n;
 }
 
-static bool make_room(vl2_scheduler *s, size_t need) {
+/* Kept prefixes that nobody uses go until there is room; `spared` stays. */
+static bool make_room(vl2_scheduler *s, size_t need, const vl2_session *spared) {
     size_t outstanding = promised(s);
     while (vl2_kv_tokens_free(s->engine) < need + outstanding) {
-        if (!vl2_prefix_cache_evict(s->prefixes)) return false;
+        if (!vl2_prefix_cache_evict(s->prefixes, spared)) return false;
     }
     return true;
 }
@@ -285,9 +257,7 @@ static void use_known_rows(vl2_scheduler *s, vl2_job *job) {
     const vl2_span *spans = vl2_prompt_spans(job->prompt, &n);
     for (size_t i = 0; i < n; i++) {
         if (spans[i].first_token + spans[i].n_tokens <= job->cached_tokens) continue;
-        vl2_picture_key key;
-        vl2_picture_key_of(&key, &spans[i]);
-        vl2_rows *rows = vl2_rows_cache_find(s->rows, &key);
+        vl2_rows *rows = vl2_rows_cache_find(s->rows, &job->keys[i]);
         vl2_metrics_add(s->metrics, rows ? VL2_COUNT_ROWS_HIT : VL2_COUNT_ROWS_MISS, 1);
         if (rows) vl2_prompt_set_rows(job->prompt, i, rows, NULL);
     }
@@ -295,27 +265,31 @@ static void use_known_rows(vl2_scheduler *s, vl2_job *job) {
 
 static void remember_rows(vl2_scheduler *s, vl2_job *job) {
     size_t n;
-    const vl2_span *spans = vl2_prompt_spans(job->prompt, &n);
+    vl2_prompt_spans(job->prompt, &n);
     for (size_t i = 0; i < n; i++) {
         vl2_rows *rows = vl2_prompt_rows(job->prompt, i);
-        vl2_picture_key key;
-        if (!rows) continue;
-        vl2_picture_key_of(&key, &spans[i]);
-        vl2_rows_cache_put(s->rows, &key, rows);
+        if (rows) vl2_rows_cache_put(s->rows, &job->keys[i], rows);
     }
     vl2_metrics_set(s->metrics, VL2_GAUGE_ROWS_BYTES, (double)vl2_rows_cache_bytes(s->rows));
 }
 
-static vl2_status admit(vl2_scheduler *s, vl2_job *job, vl2_error *err) {
-    size_t known = 0;
-    const vl2_session *from = vl2_prefix_cache_find(s->prefixes, job->prompt, &known);
-    if (known >= job->prompt_tokens) known = job->prompt_tokens - 1; /* its logits are needed */
-    job->cached_tokens = from ? known : 0;
-    vl2_prompt_skip(job->prompt, job->cached_tokens);
+/* *known: the tokens that a kept session (returned; NULL: none) saves; its last are computed anew,
+ * since their logits are needed. */
+static const vl2_session *find_prefix(vl2_scheduler *s, const vl2_job *job, size_t *known) {
+    const vl2_session *from = vl2_prefix_cache_find(s->prefixes, job->prompt, job->keys, known);
+    if (*known >= job->prompt_tokens) *known = job->prompt_tokens - 1;
+    if (!from) *known = 0;
+    return *known ? from : NULL;
+}
+
+static vl2_status admit(vl2_scheduler *s, vl2_job *job, const vl2_session *from, size_t known,
+                        vl2_error *err) {
+    job->cached_tokens = known;
+    vl2_prompt_skip(job->prompt, known);
     use_known_rows(s, job);
     job->n_lanes = 1;
-    VL2_TRY(vl2_lane_open(&job->lanes[0], s->engine, job, 0, from, job->cached_tokens, err));
-    VL2_TRY(vl2_session_feed_prompt(job->lanes[0].session, job->prompt, job->cached_tokens, err));
+    VL2_TRY(vl2_lane_open(&job->lanes[0], s->engine, job, 0, from, known, err));
+    VL2_TRY(vl2_session_feed_prompt(job->lanes[0].session, job->prompt, known, err));
     if (job->chat.stream) {
         vl2_job_head(job, 200);
         VL2_TRY(vl2_reply_begin(job, s->options->model_name));
@@ -323,23 +297,35 @@ static vl2_status admit(vl2_scheduler *s, vl2_job *job, vl2_error *err) {
     return VL2_OK;
 }
 
+/* Gives `job` its place when there is KV for its prompt and longest answer. False: it must wait. */
+static bool try_join(vl2_scheduler *s, vl2_job **link) {
+    vl2_job *job = *link;
+    vl2_error err = {0};
+    size_t known = 0;
+    const vl2_session *from = NULL;
+    vl2_status status = set_up(s, &err);
+    if (status == VL2_OK) {
+        from = find_prefix(s, job, &known);
+        if (!make_room(s, vl2_lane_need(job, known, s->block), from)) {
+            known = 0; /* what it could have used has to go, too */
+            from = NULL;
+            if (!make_room(s, vl2_lane_need(job, 0, s->block), NULL)) return false;
+        }
+        status = admit(s, job, from, known, &err);
+    }
+    *link = job->next;
+    if (status == VL2_OK)
+        s->running[s->n_running++] = job;
+    else if (status == VL2_ERR_MEMORY || status == VL2_ERR_KV_FULL)
+        fail_job(s, job, 503, "server_error", err.text);
+    else
+        fail_job(s, job, 400, "invalid_request_error", err.text);
+    return true;
+}
+
 static void join(vl2_scheduler *s) {
     while (s->waiting && s->n_running < s->options->parallel) {
-        vl2_job **link = fairest(s), *job = *link;
-        vl2_error err = {0};
-        if (set_up(s, &err) != VL2_OK) {
-            *link = job->next;
-            fail_job(s, job, 503, "server_error", err.text);
-            continue;
-        }
-        if (!make_room(s, vl2_lane_need(job) * job->chat.n))
-            return; /* it waits, and nobody overtakes it */
-        *link = job->next;
-        if (admit(s, job, &err) == VL2_OK)
-            s->running[s->n_running++] = job;
-        else
-            fail_job(s, job, err.status == VL2_ERR_MEMORY ? 503 : 400, "invalid_request_error",
-                     err.text);
+        if (!try_join(s, fairest(s))) return; /* it waits, and nobody overtakes it */
     }
 }
 
@@ -462,27 +448,33 @@ static void finish_job(vl2_scheduler *s, vl2_job *job) {
     end_job(s, job, VL2_COUNT_REQUESTS_OK);
 }
 
-static void fail_all(vl2_scheduler *s, const char *message) {
-    while (s->n_running) fail_job(s, s->running[--s->n_running], 500, "server_error", message);
+static void fail_all(vl2_scheduler *s, int http_status, const char *message) {
+    while (s->n_running)
+        fail_job(s, s->running[--s->n_running], http_status, "server_error", message);
 }
 
-static void step(vl2_scheduler *s) {
-    size_t n = plan(s);
-    if (!n) return;
-    vl2_error err = {0};
-    vl2_status status = vl2_batch_step(s->batch, s->steps, n, &err);
-    while (status == VL2_ERR_KV_FULL && vl2_prefix_cache_evict(s->prefixes)) {
-        err = (vl2_error){0};
-        status = vl2_batch_step(s->batch, s->steps, n, &err);
+/* A step that does not fit is tried again with fewer kept prefixes, then with fewer jobs: the
+ * youngest has to go. What was promised at their admission makes that a last resort. */
+static vl2_status step_in_room(vl2_scheduler *s, size_t *n, vl2_error *err) {
+    for (;;) {
+        *n = plan(s);
+        if (!*n) return VL2_OK;
+        *err = (vl2_error){0};
+        vl2_status status = vl2_batch_step(s->batch, s->steps, *n, err);
+        while (status == VL2_ERR_KV_FULL && vl2_prefix_cache_evict(s->prefixes, NULL)) {
+            *err = (vl2_error){0};
+            status = vl2_batch_step(s->batch, s->steps, *n, err);
+        }
+        if (status != VL2_ERR_KV_FULL) return status;
+        fail_job(s, s->running[--s->n_running], 503, "server_error",
+                 "there was no room left for this request; try again");
     }
-    if (status != VL2_OK) {
-        fail_all(s, err.text);
-        return;
-    }
-    vl2_metrics_add(s->metrics, VL2_COUNT_STEPS, 1);
-    vl2_metrics_set(s->metrics, VL2_GAUGE_SEQUENCES, (double)n);
+}
+
+/* What each stepped sequence says next. */
+static void speak_all(vl2_scheduler *s, size_t n) {
     for (size_t i = 0; i < n; i++) {
-        err = (vl2_error){0};
+        vl2_error err = {0};
         vl2_job *job = s->stepped[i];
         bool last = i + 1 == n || s->stepped[i + 1] != job; /* a job's lanes stand together */
         if (after(s, job, s->stepped_lane[i], &err) != VL2_OK) {
@@ -493,6 +485,20 @@ static void step(vl2_scheduler *s) {
             finish_job(s, job);
         }
     }
+}
+
+static void step(vl2_scheduler *s) {
+    size_t n = 0;
+    vl2_error err = {0};
+    if (step_in_room(s, &n, &err) != VL2_OK) {
+        fail_all(s, err.status == VL2_ERR_MEMORY ? 503 : 500, err.text);
+        return;
+    }
+    if (!n) return;
+    vl2_metrics_add(s->metrics, VL2_COUNT_STEPS, 1);
+    vl2_metrics_add(s->metrics, VL2_COUNT_STEP_SEQUENCES, n);
+    vl2_metrics_set(s->metrics, VL2_GAUGE_SEQUENCES, (double)n);
+    speak_all(s, n);
 }
 
 /* ---- the thread ---- */
@@ -513,12 +519,12 @@ static bool wait_for_work(vl2_scheduler *s) {
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += 1;
         pthread_cond_timedwait(&s->wake, &s->mutex, &until);
+        pthread_mutex_unlock(&s->mutex);
         rest(s);
+        pthread_mutex_lock(&s->mutex);
     }
     take_incoming(s);
-    s->idle_since = vl2_now();
-    bool go = s->waiting || s->n_running;
-    if (s->stopping && vl2_now() > s->deadline) go = false;
+    bool go = !s->stopping;
     pthread_mutex_unlock(&s->mutex);
     return go;
 }
@@ -529,20 +535,26 @@ static void end_all(vl2_scheduler *s) {
         s->waiting = job->next;
         fail_job(s, job, 503, "server_error", "the server is stopping");
     }
-    fail_all(s, "the server is stopping");
+    fail_all(s, 503, "the server is stopping");
+}
+
+static void gauge(vl2_scheduler *s) {
+    vl2_metrics_set(s->metrics, VL2_GAUGE_RUNNING, (double)s->n_running);
+    vl2_metrics_set(s->metrics, VL2_GAUGE_WAITING, (double)(vl2_scheduler_load(s) - s->n_running));
+    if (!s->batch) return;
+    vl2_metrics_set(s->metrics, VL2_GAUGE_KV_FREE, (double)vl2_kv_tokens_free(s->engine));
+    vl2_metrics_set(s->metrics, VL2_GAUGE_PREFIX_TOKENS,
+                    (double)vl2_prefix_cache_tokens(s->prefixes));
 }
 
 static void *work(void *user) {
     vl2_scheduler *s = user;
     while (wait_for_work(s)) {
+        if (!s->engine && s->waiting) s->engine = s->waiting->engine;
         leave(s);
         join(s);
         step(s);
-        vl2_metrics_set(s->metrics, VL2_GAUGE_RUNNING, (double)s->n_running);
-        vl2_metrics_set(s->metrics, VL2_GAUGE_WAITING,
-                        (double)(vl2_scheduler_load(s) - s->n_running));
-        if (s->engine)
-            vl2_metrics_set(s->metrics, VL2_GAUGE_KV_FREE, (double)vl2_kv_tokens_free(s->engine));
+        gauge(s);
     }
     end_all(s);
     take_down(s);
@@ -550,19 +562,18 @@ static void *work(void *user) {
 }
 
 static void scheduler_free(vl2_scheduler *s) {
-    if (!s) return;
-    vl2_engine_close(s->engine);
     vl2_mem_free(s->steps);
     vl2_mem_free(s->stepped);
     vl2_mem_free(s->stepped_lane);
     vl2_mem_free(s->running);
+    vl2_mem_free(s->owners);
     pthread_cond_destroy(&s->wake);
     pthread_mutex_destroy(&s->mutex);
     vl2_mem_free(s);
 }
 
 static vl2_status prepare(vl2_scheduler *s, vl2_error *err) {
-    size_t lanes = s->options->parallel * VL2_JOB_MAX_CHOICES + 1;
+    size_t lanes = most_lanes(s);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -575,16 +586,18 @@ static vl2_status prepare(vl2_scheduler *s, vl2_error *err) {
     s->stepped = vl2_mem_calloc(lanes, sizeof(vl2_job *));
     s->stepped_lane = vl2_mem_calloc(lanes, sizeof *s->stepped_lane);
     s->running = vl2_mem_calloc(s->options->parallel, sizeof(vl2_job *));
-    if (!s->steps || !s->stepped || !s->stepped_lane || !s->running)
+    s->owners = vl2_mem_calloc(places(s), sizeof *s->owners);
+    if (!s->steps || !s->stepped || !s->stepped_lane || !s->running || !s->owners)
         return vl2_fail_memory(err, "the scheduler", lanes * sizeof *s->steps);
-    return s->options->lazy_load ? VL2_OK : load(s, err);
+    return VL2_OK;
 }
 
 vl2_status vl2_scheduler_start(vl2_scheduler **out, const vl2_serve_options *options,
-                               vl2_metrics *metrics, vl2_error *err) {
+                               vl2_loader *loader, vl2_metrics *metrics, vl2_error *err) {
     vl2_scheduler *s = vl2_mem_calloc(1, sizeof *s);
     if (!s) return vl2_fail_memory(err, "the scheduler", sizeof *s);
     s->options = options;
+    s->loader = loader;
     s->metrics = metrics;
     vl2_status status = prepare(s, err);
     if (status == VL2_OK && pthread_create(&s->thread, NULL, work, s) != 0)
@@ -597,11 +610,17 @@ vl2_status vl2_scheduler_start(vl2_scheduler **out, const vl2_serve_options *opt
     return VL2_OK;
 }
 
-void vl2_scheduler_stop(vl2_scheduler *s, double grace_seconds) {
+void vl2_scheduler_close(vl2_scheduler *s) {
     if (!s) return;
     pthread_mutex_lock(&s->mutex);
-    s->stopping = true;
-    s->deadline = vl2_now() + grace_seconds;
+    s->closed = true;
+    pthread_mutex_unlock(&s->mutex);
+}
+
+void vl2_scheduler_stop(vl2_scheduler *s) {
+    if (!s) return;
+    pthread_mutex_lock(&s->mutex);
+    s->closed = s->stopping = true;
     pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->mutex);
     pthread_join(s->thread, NULL);

@@ -90,11 +90,12 @@ typedef struct vl2_engine_options {
         compute; /* F32: float32 arithmetic and KV cache; AUTO: the fastest for the weights */
     const char *cpu_level; /* NULL: the best there is; else a name of vl2_cpu_levels() */
     size_t ctx_tokens;     /* tokens one session may hold; 0: the model's max_position_embeddings */
-    size_t kv_tokens;      /* tokens the KV pool holds, all sessions together; 0: ctx_tokens */
+    size_t kv_tokens;      /* tokens the KV pool holds, all sessions together; 0: kv_contexts */
     vl2_log_fn log;        /* NULL: silent */
     void *log_user;
     vl2_progress_fn progress; /* NULL: none */
     void *progress_user;
+    size_t kv_contexts; /* where kv_tokens is 0: the pool holds so many times ctx_tokens; 0: 1 */
 } vl2_engine_options;
 
 typedef struct vl2_info {
@@ -103,6 +104,7 @@ typedef struct vl2_info {
     uint64_t parameters, activated_parameters, weight_bytes;
     size_t vocab_size, hidden_size, layers, experts, experts_per_token;
     size_t max_positions, ctx_tokens, kv_tokens, kv_bytes_per_token;
+    size_t kv_block_tokens; /* the pool is given out in blocks of so many tokens */
     size_t view_side, tokens_per_view,
         max_views; /* pixels; tokens of one view; views of one picture */
     int threads;

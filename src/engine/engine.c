@@ -12,6 +12,7 @@
 
 enum {
     MAX_CONTEXT = 1 << 24, /* tokens: far over what any model was trained for */
+    MAX_CONTEXTS = 1024,
     MAX_THREADS = 1024,
     MAX_CONFIG_BYTES = 1 << 24
 };
@@ -31,6 +32,10 @@ vl2_status vl2_engine_options_read(vl2_engine_options *out, const vl2_engine_opt
     if (out->compute != VL2_COMPUTE_AUTO && out->compute != VL2_COMPUTE_F32) {
         return vl2_fail(err, VL2_ERR_ARGUMENT, "compute is %d, expected auto or f32",
                         (int)out->compute);
+    }
+    if (out->kv_contexts > MAX_CONTEXTS) {
+        return vl2_fail(err, VL2_ERR_LIMIT, "kv_contexts is %zu, expected at most %d",
+                        out->kv_contexts, MAX_CONTEXTS);
     }
     if (out->ctx_tokens > MAX_CONTEXT || out->kv_tokens > MAX_CONTEXT) {
         return vl2_fail(err, VL2_ERR_LIMIT,
@@ -101,6 +106,7 @@ static void fill_info(vl2_engine *engine, const vl2_engine_options *options) {
         .max_positions = lang->max_positions,
         .ctx_tokens = engine->ctx_tokens,
         .kv_tokens = engine->kv_tokens,
+        .kv_block_tokens = VL2_KV_BLOCK,
         .kv_bytes_per_token = vl2_config_kv_width(lang) * lang->layers * value_bytes,
         .view_side = config->vision.side,
         .tokens_per_view = config->projector.grid * config->projector.grid,
@@ -145,7 +151,8 @@ vl2_status vl2_engine_start(vl2_engine *engine, const vl2_engine_options *option
     engine->progress = options->progress;
     engine->progress_user = options->progress_user;
     engine->ctx_tokens = options->ctx_tokens ? options->ctx_tokens : lang->max_positions;
-    engine->kv_tokens = options->kv_tokens ? options->kv_tokens : engine->ctx_tokens;
+    const size_t contexts = options->kv_contexts ? options->kv_contexts : 1;
+    engine->kv_tokens = options->kv_tokens ? options->kv_tokens : engine->ctx_tokens * contexts;
     engine->name = vl2_mem_strdup(name, strlen(name));
     if (!engine->name) return vl2_fail_memory(err, "the engine", strlen(name) + 1);
     vl2_backend_options be = {

@@ -1,77 +1,14 @@
 """The server over HTTP: the API's forms, errors that name their field, company, caches, departures, the end."""
-import base64
 import concurrent.futures
-import http.client
 import json
-import os
 import pathlib
-import signal
 import socket
 import subprocess
 import tempfile
 import time
 import unittest
 
-PROGRAM = os.environ["VL2_PROGRAM"]
-MINI = pathlib.Path(os.environ["VL2_SOURCE"]) / "tests/golden/mini-base"
-PICTURES = [(MINI / "golden" / f"img{i}.png").read_bytes() for i in range(4)]
-
-
-class Server:
-    def __init__(self, *words):
-        self.log = tempfile.TemporaryFile()
-        self.process = subprocess.Popen([PROGRAM, "serve", "-m", str(MINI), "--port", "0", "--compute", "f32", *words],
-                                        stderr=self.log, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        while "http://" not in self.said():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(self.said())
-            time.sleep(0.05)
-        self.port = int(self.said().split("http://127.0.0.1:")[1].split("/")[0])
-
-    def said(self):
-        self.log.seek(0)
-        return self.log.read().decode()
-
-    def request(self, method, path, body=None, headers=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
-        raw = json.dumps(body).encode() if isinstance(body, (dict, list)) else body
-        connection.request(method, path, raw, headers or {})
-        reply = connection.getresponse()
-        data = reply.read()
-        connection.close()
-        return reply.status, data, dict(reply.getheaders())
-
-    def ask(self, **body):
-        status, data, _ = self.request("POST", "/v1/chat/completions", body)
-        return status, json.loads(data)
-
-    def stream(self, **body):
-        status, data, _ = self.request("POST", "/v1/chat/completions", {**body, "stream": True})
-        lines = [line[6:] for line in data.decode().split("\n") if line.startswith("data: ")]
-        return status, [json.loads(line) for line in lines[:-1]], lines[-1]
-
-    def metric(self, name):
-        _, data, _ = self.request("GET", "/metrics")
-        return next(float(line.split()[-1]) for line in data.decode().split("\n") if line.startswith(name + " "))
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(60)
-        said = self.said()
-        self.log.close()
-        return status or ("Sanitizer" in said and said)
-
-
-def picture(i):
-    return {"type": "image_url", "image_url": {"url": "data:image/png;base64," + base64.b64encode(PICTURES[i]).decode(),
-                                               "detail": "low"}}
-
-
-def user(text, *pictures):
-    if not pictures:
-        return [{"role": "user", "content": text}]
-    return [{"role": "user", "content": [*map(picture, pictures), {"type": "text", "text": text}]}]
+from serving import MINI, PICTURES, PROGRAM, Server, picture, user
 
 
 class HttpTest(unittest.TestCase):
@@ -199,7 +136,7 @@ class HttpTest(unittest.TestCase):
         before = self.server.metric('vl2_requests_total{result="cancelled"}')
         for part in (0, 60, None):
             body = json.dumps({"messages": user("Talk long", 0), "max_tokens": 400, "stream": True, "temperature": 1}).encode()
-            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
             line = socket.create_connection(("127.0.0.1", self.server.port))
             line.sendall((head + body)[:part])
             if part is None:
@@ -235,7 +172,7 @@ class OtherServersTest(unittest.TestCase):
         server = Server("--max-body", "1", "--queue", "0", "--parallel", "1", "--root-path", "/vl2", "--lazy-load")
         try:
             with socket.create_connection(("127.0.0.1", server.port)) as line: # refused before it is sent
-                line.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n")
+                line.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000\r\n\r\n")
                 self.assertIn(b" 413 ", line.recv(4096).split(b"\r\n")[0])
             self.assertEqual(server.request("GET", "/vl2/v1/models")[0], 200)
             body = {"messages": user("Talk", 0), "max_tokens": 300, "temperature": 1}

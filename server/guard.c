@@ -1,0 +1,134 @@
+#include "server/guard.h"
+
+#include <arpa/inet.h>
+#include <microhttpd.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+bool vl2_guard_same(const char *a, const char *b) {
+    size_t n = strlen(a), m = strlen(b);
+    unsigned different = n != m;
+    for (size_t i = 0; i < n; i++)
+        different |= (unsigned)(unsigned char)a[i] ^ (unsigned char)(m ? b[i % m] : 0);
+    return different == 0;
+}
+
+static const char *header(struct MHD_Connection *connection, const char *name) {
+    return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+}
+
+static const char *bearer(struct MHD_Connection *connection) {
+    const char *value = header(connection, "Authorization");
+    return value && strncasecmp(value, "Bearer ", 7) == 0 ? value + 7 : "";
+}
+
+/* All keys are looked at, whichever fits. */
+static bool has_key(const vl2_serve_options *options, struct MHD_Connection *connection) {
+    const char *key = bearer(connection);
+    bool known = false;
+    for (size_t i = 0; i < options->n_api_keys; i++)
+        known |= vl2_guard_same(key, options->api_keys[i]);
+    return known;
+}
+
+/* ---- names ---- */
+
+bool vl2_guard_is_loopback(const char *host) {
+    struct in_addr v4;
+    if (inet_pton(AF_INET, host, &v4) == 1) return ntohl(v4.s_addr) >> 24 == 127;
+    return strcasecmp(host, "localhost") == 0 || strcmp(host, "::1") == 0;
+}
+
+static bool is_address(const char *name) {
+    unsigned char any[16];
+    return inet_pton(AF_INET, name, any) == 1 || inet_pton(AF_INET6, name, any) == 1;
+}
+
+static bool ends_with(const char *name, const char *end) {
+    size_t n = strlen(name), m = strlen(end);
+    return n >= m && strcasecmp(name + n - m, end) == 0;
+}
+
+/* A Host header's name, without brackets and port; false: it is too long to be one. */
+static bool host_name(char *out, size_t room, const char *host) {
+    bool bracket = *host == '[';
+    size_t n = bracket ? strcspn(++host, "]") : strcspn(host, ":");
+    if (n >= room) return false;
+    memcpy(out, host, n);
+    out[n] = '\0';
+    return true;
+}
+
+bool vl2_guard_is_our_name(const vl2_serve_options *options, const char *host) {
+    char name[256];
+    if (!host_name(name, sizeof name, host)) return false;
+    if (is_address(name) || strcasecmp(name, "localhost") == 0 || ends_with(name, ".localhost"))
+        return true;
+    for (size_t i = 0; i < options->n_host_names; i++) {
+        if (strcasecmp(name, options->host_names[i]) == 0) return true;
+    }
+    return false;
+}
+
+static bool is_open_door(const vl2_serve_options *options) {
+    return !options->n_api_keys && vl2_guard_is_loopback(options->host);
+}
+
+const char *vl2_guard_check(int *http_status, const vl2_serve_options *options,
+                            struct MHD_Connection *connection, bool needs_key) {
+    const char *host = header(connection, "Host"), *site = header(connection, "Sec-Fetch-Site");
+    *http_status = 401;
+    if (needs_key && options->n_api_keys && !has_key(options, connection))
+        return "the API key is missing or wrong";
+    *http_status = 403;
+    if (is_open_door(options) && host && !vl2_guard_is_our_name(options, host))
+        return "this name is not ours; the server takes it with --host-name";
+    if (needs_key && site && strcasecmp(site, "cross-site") == 0 && !options->cors_origin)
+        return "a page from another site may not ask; the server allows it with --cors-origin";
+    return NULL;
+}
+
+/* ---- who asks ---- */
+
+static uint64_t mix(uint64_t hash, const void *data, size_t size) { /* FNV-1a */
+    const unsigned char *bytes = data;
+    for (size_t i = 0; i < size; i++) hash = (hash ^ bytes[i]) * 0x100000001b3u;
+    return hash;
+}
+
+/* The address's bytes; 0: none. */
+static size_t address_of(unsigned char out[16], int *family, struct MHD_Connection *connection) {
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    if (!info || !info->client_addr) return 0;
+    *family = info->client_addr->sa_family;
+    if (*family == AF_INET) {
+        struct sockaddr_in v4;
+        memcpy(&v4, info->client_addr, sizeof v4);
+        memcpy(out, &v4.sin_addr, 4);
+        return 4;
+    }
+    if (*family != AF_INET6) return 0;
+    struct sockaddr_in6 v6;
+    memcpy(&v6, info->client_addr, sizeof v6);
+    memcpy(out, &v6.sin6_addr, 16);
+    return 16;
+}
+
+uint64_t vl2_guard_owner(struct MHD_Connection *connection) {
+    unsigned char address[16];
+    int family;
+    const char *key = bearer(connection);
+    uint64_t hash = mix(0xcbf29ce484222325u, key, strlen(key));
+    return *key ? hash : mix(hash, address, address_of(address, &family, connection));
+}
+
+void vl2_guard_client(char *out, size_t room, struct MHD_Connection *connection) {
+    unsigned char address[16];
+    int family;
+    *out = '\0';
+    if (!address_of(address, &family, connection) ||
+        !inet_ntop(family, address, out, (socklen_t)room))
+        snprintf(out, room, "?");
+}

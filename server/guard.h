@@ -1,0 +1,26 @@
+/* server/guard.h - who may ask: API keys, and what a browser must not be made to do.
+ *
+ * A page from elsewhere can make a browser send requests to this machine, and, by pointing a name
+ * of its own here (DNS rebinding), read the answers. So without a key, on a loopback address, only
+ * requests for localhost, an address or a known name are taken, and none that a browser marks as
+ * coming from another site. */
+#ifndef VL2_SERVER_GUARD_H
+#define VL2_SERVER_GUARD_H
+
+#include "server/server.h"
+
+struct MHD_Connection;
+
+/* NULL: go on. Else what is wrong, with the status 401 or 403 in *http_status. */
+const char *vl2_guard_check(int *http_status, const vl2_serve_options *options,
+                            struct MHD_Connection *connection, bool needs_key);
+/* Who asks, for fairness: a hash of the key and the address. */
+uint64_t vl2_guard_owner(struct MHD_Connection *connection);
+void vl2_guard_client(char *out, size_t room, struct MHD_Connection *connection); /* address */
+/* Equal or not, in a time that depends on the lengths alone. */
+bool vl2_guard_same(const char *a, const char *b);
+/* Is this Host header ours? */
+bool vl2_guard_is_our_name(const vl2_serve_options *options, const char *host);
+bool vl2_guard_is_loopback(const char *host);
+
+#endif
