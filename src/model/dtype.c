@@ -1,15 +1,31 @@
 #include "model/dtype.h"
 
 #include "base/mem.h"
+#include "model/quant.h"
+#include "model/quantize.h"
 
 #include <string.h>
 
 static const vl2_dtype_traits traits[VL2_DTYPE_COUNT] = {
-    [VL2_F32] = {"F32", 1, 4, true},   [VL2_F16] = {"F16", 1, 2, true},
-    [VL2_BF16] = {"BF16", 1, 2, true}, [VL2_I8] = {"I8", 1, 1, false},
-    [VL2_U8] = {"U8", 1, 1, false},    [VL2_I16] = {"I16", 1, 2, false},
-    [VL2_I32] = {"I32", 1, 4, false},  [VL2_I64] = {"I64", 1, 8, false},
-    [VL2_F64] = {"F64", 1, 8, false},  [VL2_BOOL] = {"BOOL", 1, 1, false}};
+    [VL2_F32] = {"F32", 1, 4, true, 4},
+    [VL2_F16] = {"F16", 1, 2, true, 2},
+    [VL2_BF16] = {"BF16", 1, 2, true, 2},
+    [VL2_I8] = {"I8", 1, 1, false, 1},
+    [VL2_U8] = {"U8", 1, 1, false, 1},
+    [VL2_I16] = {"I16", 1, 2, false, 2},
+    [VL2_I32] = {"I32", 1, 4, false, 4},
+    [VL2_I64] = {"I64", 1, 8, false, 8},
+    [VL2_F64] = {"F64", 1, 8, false, 8},
+    [VL2_BOOL] = {"BOOL", 1, 1, false, 1},
+    [VL2_Q8_0] = {"Q8_0", VL2_QUANT_BLOCK, sizeof(vl2_q8_0), true, 1},
+    [VL2_Q4_0] = {"Q4_0", VL2_QUANT_BLOCK, sizeof(vl2_q4_0), true, 1},
+    [VL2_Q4_1] = {"Q4_1", VL2_QUANT_BLOCK, sizeof(vl2_q4_1), true, 1},
+    [VL2_Q5_0] = {"Q5_0", VL2_QUANT_BLOCK, sizeof(vl2_q5_0), true, 1},
+    [VL2_Q5_1] = {"Q5_1", VL2_QUANT_BLOCK, sizeof(vl2_q5_1), true, 1},
+    [VL2_IQ4_NL] = {"IQ4_NL", VL2_QUANT_BLOCK, sizeof(vl2_q4_0), true, 1},
+    [VL2_Q4_K] = {"Q4_K", VL2_QUANT_SUPER, sizeof(vl2_q4_k), true, 1},
+    [VL2_Q5_K] = {"Q5_K", VL2_QUANT_SUPER, sizeof(vl2_q5_k), true, 1},
+    [VL2_Q6_K] = {"Q6_K", VL2_QUANT_SUPER, sizeof(vl2_q6_k), true, 1}};
 
 const vl2_dtype_traits *vl2_dtype_of(vl2_dtype type) { return &traits[type]; }
 
@@ -49,7 +65,42 @@ void vl2_dtype_to_f32(float *out, const void *row, vl2_dtype type, size_t n) {
     case VL2_F64:
     case VL2_BOOL:
     case VL2_DTYPE_COUNT: break; /* never weights */
+    case VL2_Q8_0:
+    case VL2_Q4_0:
+    case VL2_Q4_1:
+    case VL2_Q5_0:
+    case VL2_Q5_1:
+    case VL2_IQ4_NL:
+    case VL2_Q4_K:
+    case VL2_Q5_K:
+    case VL2_Q6_K: vl2_quant_to_f32(out, row, type, n); break;
     }
+}
+
+void vl2_dtype_to_f32_from(float *out, const void *row, vl2_dtype type, size_t first, size_t n) {
+    const vl2_dtype_traits *t = &traits[type];
+    float block[VL2_QUANT_SUPER];
+    for (size_t done = 0; done < n;) {
+        size_t at = first + done, into = at % t->block;
+        const char *start = (const char *)row + at / t->block * t->block_bytes;
+        size_t some = into == 0 ? (n - done) / t->block * t->block : 0;
+        if (some > 0) { /* whole blocks */
+            vl2_dtype_to_f32(out + done, start, type, some);
+        } else {
+            some = t->block - into < n - done ? t->block - into : n - done;
+            vl2_dtype_to_f32(block, start, type, t->block);
+            memcpy(out + done, block + into, some * sizeof *out);
+        }
+        done += some;
+    }
+}
+
+void vl2_dtype_from_f32(void *row, const float *x, vl2_dtype type, size_t n) {
+    uint16_t *bits = row;
+    if (type == VL2_F32 && n) memcpy(row, x, n * sizeof *x);
+    for (size_t i = 0; type == VL2_F16 && i < n; i++) bits[i] = vl2_f32_to_f16(x[i]);
+    for (size_t i = 0; type == VL2_BF16 && i < n; i++) bits[i] = vl2_f32_to_bf16(x[i]);
+    if (vl2_dtype_is_quantized(type)) vl2_quantize_row(row, x, type, n);
 }
 
 typedef union bits {

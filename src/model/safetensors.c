@@ -37,7 +37,7 @@ static vl2_status read_type(vl2_tensor *tensor, const vl2_json *value, const ent
     if (!type)
         return vl2_fail(e->err, VL2_ERR_FORMAT, "%s: tensor %s has no dtype", e->path, e->name);
     tensor->type = vl2_dtype_by_name(type, size);
-    if (tensor->type != VL2_DTYPE_COUNT) return VL2_OK;
+    if (!vl2_dtype_is_quantized(tensor->type)) return VL2_OK; /* nor unknown */
     return vl2_fail(
         e->err, VL2_ERR_UNSUPPORTED,
         "%s: tensor %s has dtype \"%.32s\", expected F32, F16 or BF16 for weights, or a "

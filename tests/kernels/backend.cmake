@@ -1,4 +1,4 @@
-set(checks check_kernels.c check.c check_dots.c check_tiles.c check_rows.c bench_level.c)
+set(checks check_kernels.c check.c check_dots.c check_tiles.c check_rows.c check_q.c bench_level.c)
 set(emulated "")
 find_path(VL2_SIMDE simde/x86/avx512.h)
 if(VL2_SIMDE AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
@@ -29,8 +29,9 @@ find_program(VL2_ARM_EMULATOR qemu-aarch64)
 if(VL2_ARM_CC AND VL2_ARM_EMULATOR AND NOT CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
     set(cpu ${CMAKE_SOURCE_DIR}/src/backend/cpu)
     set(arm_sources ${cpu}/kernels.c ${cpu}/features.c ${cpu}/ref/dot_c.c ${cpu}/ref/rows_c.c
+        ${cpu}/ref/q_c.c ${CMAKE_SOURCE_DIR}/src/model/quant.c ${CMAKE_SOURCE_DIR}/src/model/quantize.c
         ${cpu}/arm/dot_neon.c ${cpu}/arm/rows_neon.c ${CMAKE_SOURCE_DIR}/src/model/dtype.c)
-    foreach(file check_kernels.c check.c check_dots.c check_tiles.c check_rows.c bench_level.c)
+    foreach(file check_kernels.c check.c check_dots.c check_tiles.c check_rows.c check_q.c bench_level.c)
         list(APPEND arm_sources ${CMAKE_CURRENT_SOURCE_DIR}/${file})
     endforeach()
     add_custom_command(OUTPUT check_kernels_arm DEPENDS ${arm_sources}

@@ -48,6 +48,37 @@ static void bench_dot(const char *level, const char *name, const vl2_dot *dot) {
     free(y);
 }
 
+/* Weights from memory: more than caches hold. */
+static void bench_quantized(const vl2_kernels *k, vl2_dtype type) {
+    enum { M = 96, N = 64, K = 2560, ROWS = 16384 };
+    const vl2_qdot *dot = &k->quantized[type - VL2_Q8_0];
+    const vl2_dtype_traits *t = vl2_dtype_of(type);
+    const size_t stride = K / t->block * t->block_bytes;
+    char *x = room(M * vl2_qx_bytes(K, dot->unit)), *w = room(ROWS * stride);
+    float *row = room(K * sizeof *row), *y = room((size_t)ROWS * sizeof *y);
+    vl2_qpanel *panels = room(K / VL2_QUNIT_MAX * sizeof *panels);
+    double cached, streamed, pack, tile = 0, few;
+    for (size_t i = 0; i < M; i++) dot->pack_x(x + i * vl2_qx_bytes(K, dot->unit), row, K);
+    BEST_TIME(cached, dot->direct(y, N, x, 1, w, stride, N, K));
+    BEST_TIME(streamed, dot->direct(y, ROWS, x, 1, w, stride, ROWS, K));
+    BEST_TIME(few, dot->direct(y, N, x, 4, w, stride, N, K));
+    pack = 0;
+    if (dot->pack_w) {
+        BEST_TIME(pack, dot->pack_w(panels, w, stride, VL2_QPANEL, K));
+        BEST_TIME(tile, dot->packed(y, VL2_QPANEL, x, M, K, panels, 0, K));
+    }
+    printf("%-12s %-8s one row %5.1f Gweights/s in cache, %5.1f from memory (%4.1f GB/s); 4 rows "
+           "%6.1f GOP/s, tiles %6.1f, unpacking %4.2f ns a weight\n",
+           k->level, t->name, 1e-9 * N * K / cached, 1e-9 * ROWS * K / streamed,
+           1e-9 * (double)(ROWS * stride) / streamed, 2e-9 * 4 * N * K / few,
+           tile > 0 ? 2e-9 * M * VL2_QPANEL * K / tile : 0.0, 1e9 * pack / (VL2_QPANEL * K));
+    free(x);
+    free(w);
+    free(row);
+    free(y);
+    free(panels);
+}
+
 static void bench_rows(const vl2_kernels *k) {
     enum { N = 4304 };
     float *x = room(N * 4), *y = room(N * 4);
@@ -81,4 +112,5 @@ void bench_level(const vl2_kernels *k) {
     bench_dot(k->level, "bf16 exact", &k->exact[VL2_BF16]);
     bench_dot(k->level, "bf16 auto", &k->fast[VL2_BF16]);
     bench_rows(k);
+    for (int t = VL2_Q8_0; t < VL2_DTYPE_COUNT; t++) bench_quantized(k, (vl2_dtype)t);
 }

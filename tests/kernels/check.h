@@ -32,9 +32,10 @@ float *check_guarded(size_t n);
 bool check_intact(const float *p, size_t n);
 void check_free(float *p);
 
-void check_dots(check *c);  /* pack, packed, direct, outer, widen, transpose */
-void check_tiles(check *c); /* products of the levels that have them */
-void check_rows(check *c);  /* epilogues, norms, rope, softmax and the rest */
+void check_dots(check *c);      /* pack, packed, direct, outer, widen, transpose */
+void check_tiles(check *c);     /* products of the levels that have them */
+void check_rows(check *c);      /* epilogues, norms, rope, softmax and the rest */
+void check_quantized(check *c); /* products with quantized weights */
 void bench_level(const vl2_kernels *k);
 
 #endif

@@ -31,6 +31,7 @@ static check checked(const char *level, const vl2_kernels *plain, const vl2_kern
     check_dots(&c);
     check_tiles(&c);
     check_rows(&c);
+    check_quantized(&c);
     return c;
 }
 
@@ -73,6 +74,17 @@ static void other_bits(float *c, size_t ldc, const float *const *a, size_t m, co
     whole.outer(c, ldc, a, m, b, ldb, n, k);
     if (m > 1) c[0] += c[0] * 1.2e-7f;
 }
+static void skip_last_unit(float *y, size_t ldy, const void *x, size_t m, const void *w,
+                           size_t stride, size_t n, size_t k) {
+    vl2_qdot *dot = &whole.quantized[VL2_Q4_K - VL2_Q8_0];
+    dot->direct(y, ldy, x, m, w, stride, n, k);
+    if (n > 1) y[n - 1] += 1e-6f * y[n - 1];
+}
+static void cut_x(void *out, const float *x, size_t k) {
+    whole.quantized[0].pack_x(out, x, k);
+    int8_t *q = out;
+    q[k - 1] = (int8_t)(q[k - 1] / 2 * 2);
+}
 static void cut_bf16(uint16_t *out, const float *x, size_t n) {
     for (size_t i = 0; i < n; i++) {
         uint32_t bits;
@@ -90,7 +102,7 @@ static void skip_last_row(float *y, size_t ldy, const void *x, size_t m, const v
 static size_t check_faults(const vl2_kernels *plain, uint64_t seed) {
     size_t missed = 0;
     whole = *plain;
-    for (int fault = 0; fault < 9; fault++) {
+    for (int fault = 0; fault < 11; fault++) {
         vl2_kernels k = *plain;
         if (fault == 0) k.exact[VL2_F32].packed = k.fast[VL2_F32].packed = skip_tail;
         if (fault == 1) k.exact[VL2_F32].direct = k.fast[VL2_F32].direct = skip_last_k;
@@ -99,6 +111,8 @@ static size_t check_faults(const vl2_kernels *plain, uint64_t seed) {
         if (fault == 4) k.rope_pairs = other_pairs;
         if (fault == 5) k.softmax = see_one_more;
         if (fault == 6) k.outer = other_bits;
+        if (fault == 10) k.quantized[VL2_Q4_K - VL2_Q8_0].direct = skip_last_unit;
+        if (fault == 9) k.quantized[0].pack_x = cut_x;
         if (fault == 7) k.to_bf16 = cut_bf16;
         if (fault == 8) { /* plain C has none */
             if (!vl2_kernels_select(&k, NULL) || !k.tiles[VL2_BF16].product) continue;

@@ -81,7 +81,8 @@ static void test_names(void **state) {
     for (int type = 0; type < VL2_DTYPE_COUNT; type++) {
         const vl2_dtype_traits *t = vl2_dtype_of((vl2_dtype)type);
         assert_int_equal(vl2_dtype_by_name(t->name, strlen(t->name)), type);
-        assert_int_equal(t->is_weight, type == VL2_F32 || type == VL2_F16 || type == VL2_BF16);
+        assert_int_equal(t->is_weight, type <= VL2_BF16 || type >= VL2_Q8_0);
+        assert_int_equal(t->block > 1, vl2_dtype_is_quantized((vl2_dtype)type));
     }
     assert_int_equal(vl2_dtype_by_name("F3", 2), VL2_DTYPE_COUNT);
     assert_int_equal(vl2_dtype_by_name("F8_E4M3", 7), VL2_DTYPE_COUNT);
@@ -93,6 +94,9 @@ static void test_rows(void **state) {
     size_t bytes;
     assert_true(vl2_dtype_row_bytes(&bytes, VL2_BF16, 7));
     assert_int_equal(bytes, 14);
+    assert_true(vl2_dtype_row_bytes(&bytes, VL2_Q4_K, 512));
+    assert_int_equal(bytes, 288);
+    assert_false(vl2_dtype_row_bytes(&bytes, VL2_Q4_K, 896));
     assert_false(vl2_dtype_row_bytes(&bytes, VL2_F32, SIZE_MAX / 2));
     const uint16_t bf16[] = {0x3f80, 0xc000}, f16[] = {0x3c00, 0xc000};
     const float f32[] = {1, -2};

@@ -7,6 +7,7 @@
 typedef struct vl2_features {
     bool avx2;       /* AVX2, FMA, F16C, and the system saves their registers */
     bool avx512;     /* F, BW, DQ, VL, likewise */
+    bool avx512vnni; /* 8-bit dot products on top */
     bool avx512bf16; /* BF16 dot products on top */
     bool amx;        /* tiles and their BF16 products on top */
     bool neon;

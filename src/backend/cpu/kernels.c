@@ -13,13 +13,14 @@
 typedef struct level {
     const char *name;
     bool (*runs)(const vl2_features *f);
-    void (*fill[2])(vl2_kernels *out);
+    void (*fill[3])(vl2_kernels *out);
 } level;
 
 static bool always(const vl2_features *f) { return f != NULL; }
 #if defined(__x86_64__)
 static bool has_avx2(const vl2_features *f) { return f->avx2; }
 static bool has_avx512(const vl2_features *f) { return f->avx512; }
+static bool has_avx512vnni(const vl2_features *f) { return f->avx512vnni; }
 static bool has_avx512bf16(const vl2_features *f) { return f->avx512bf16; }
 static bool has_amx(const vl2_features *f) { return f->amx && vl2_features_use_tiles(); }
 #elif defined(__aarch64__)
@@ -27,10 +28,11 @@ static bool has_neon(const vl2_features *f) { return f->neon; }
 #endif
 
 static const level LADDER[] = {
-    {"c", always, {vl2_dot_c_fill, vl2_rows_c_fill}},
+    {"c", always, {vl2_dot_c_fill, vl2_rows_c_fill, vl2_q_c_fill}},
 #if defined(__x86_64__)
-    {"avx2", has_avx2, {vl2_dot_avx2_fill, vl2_rows_avx2_fill}},
+    {"avx2", has_avx2, {vl2_dot_avx2_fill, vl2_rows_avx2_fill, vl2_q_avx2_fill}},
     {"avx512", has_avx512, {vl2_dot_avx512_fill, vl2_rows_avx512_fill}},
+    {"avx512vnni", has_avx512vnni, {vl2_q_avx512vnni_fill}},
     {"avx512bf16", has_avx512bf16, {vl2_dot_avx512bf16_fill}},
     {"amx", has_amx, {vl2_dot_amx_fill}},
 #elif defined(__aarch64__)
@@ -45,7 +47,7 @@ bool vl2_kernels_select(vl2_kernels *out, const char *name) {
     memset(&k, 0, sizeof k);
     bool found = false;
     for (int i = 0; i < N_LEVELS && !found && LADDER[i].runs(&f); i++) {
-        for (size_t j = 0; j < 2; j++)
+        for (size_t j = 0; j < 3; j++)
             if (LADDER[i].fill[j]) LADDER[i].fill[j](&k);
         k.level = LADDER[i].name;
         found = name && strcmp(name, LADDER[i].name) == 0;
@@ -57,11 +59,13 @@ bool vl2_kernels_select(vl2_kernels *out, const char *name) {
 
 const char *const *vl2_kernels_levels(void) {
 #if defined(__x86_64__)
-    static const char *const NAMES[][N_LEVELS + 1] = {{"c"},
-                                                      {"c", "avx2"},
-                                                      {"c", "avx2", "avx512"},
-                                                      {"c", "avx2", "avx512", "avx512bf16"},
-                                                      {"c", "avx2", "avx512", "avx512bf16", "amx"}};
+    static const char *const NAMES[][N_LEVELS + 1] = {
+        {"c"},
+        {"c", "avx2"},
+        {"c", "avx2", "avx512"},
+        {"c", "avx2", "avx512", "avx512vnni"},
+        {"c", "avx2", "avx512", "avx512vnni", "avx512bf16"},
+        {"c", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx"}};
 #elif defined(__aarch64__)
     static const char *const NAMES[][N_LEVELS + 1] = {{"c"}, {"c", "neon"}};
 #else

@@ -10,6 +10,7 @@
 #ifndef VL2_BACKEND_CPU_KERNELS_H
 #define VL2_BACKEND_CPU_KERNELS_H
 
+#include "backend/cpu/qdot.h"
 #include "backend/ops.h"
 
 enum {
@@ -62,6 +63,7 @@ typedef struct vl2_kernels {
     vl2_dot exact[VL2_WEIGHT_TYPES]; /* float32 activations and sums */
     vl2_dot fast[VL2_WEIGHT_TYPES];  /* in auto: activations may be rounded to the weights' type */
     vl2_tiles tiles[VL2_WEIGHT_TYPES]; /* instead of `fast` where `product` is set */
+    vl2_qdot quantized[VL2_Q_TYPES];   /* by type - VL2_Q8_0; in f32 such weights are widened */
 
     /* c[i * ldc + j] = sum over l of a[i][l] b[l * ldb + j], i < m, j < n: one chain over l.
      * n is a multiple of VL2_OUTER_STEP. */
@@ -107,5 +109,6 @@ const char *const *vl2_kernels_levels(void); /* lowest first, NULL at the end */
 /* What each level's files fill in; call only where features.h says that the CPU can run it. */
 void vl2_dot_c_fill(vl2_kernels *out);
 void vl2_rows_c_fill(vl2_kernels *out);
+void vl2_q_c_fill(vl2_kernels *out);
 
 #endif

@@ -234,6 +234,10 @@ static vl2_product start(vl2_backend *be, float *y, size_t ldy, const float *x, 
 
 void vl2_product_linear(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx, size_t m,
                         const vl2_mat *w, const vl2_vec *b, vl2_epilogue epilogue, bool exact) {
+    if (vl2_dtype_is_quantized(w->type)) {
+        vl2_product_q_linear(be, y, ldy, x, ldx, m, w, b, epilogue);
+        return;
+    }
     const vl2_group all = {.w = w, .n = m};
     vl2_product p = start(be, y, ldy, x, ldx, w, exact);
     p.bias = b;
@@ -259,6 +263,10 @@ static size_t grouped_rows(const vl2_group *groups, size_t n_groups) {
 void vl2_product_linear_groups(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,
                                const uint32_t *index, const vl2_group *groups, size_t n_groups) {
     if (n_groups == 0) return;
+    if (vl2_dtype_is_quantized(groups[0].w->type)) {
+        vl2_product_q_groups(be, y, ldy, x, ldx, index, groups, n_groups, VL2_EPI_NONE);
+        return;
+    }
     vl2_product p = start(be, y, ldy, x, ldx, groups[0].w, false);
     p.index = index;
     p.groups = groups;
@@ -270,6 +278,10 @@ void vl2_product_gated_groups(vl2_backend *be, float *y, size_t ldy, const float
                               const uint32_t *index, const vl2_group *groups, size_t n_groups,
                               vl2_epilogue act) {
     if (n_groups == 0) return;
+    if (vl2_dtype_is_quantized(groups[0].w->type)) {
+        vl2_product_q_groups(be, y, ldy, x, ldx, index, groups, n_groups, act);
+        return;
+    }
     vl2_product p = start(be, y, ldy, x, ldx, groups[0].w, false);
     p.index = index;
     p.groups = groups;
@@ -282,6 +294,11 @@ void vl2_product_gated_groups(vl2_backend *be, float *y, size_t ldy, const float
 void vl2_product_heads_linear(vl2_backend *be, float *y, size_t ldy, size_t y_head, const float *x,
                               size_t ldx, size_t x_head, size_t m, size_t heads, size_t n_out,
                               const vl2_mat *w, size_t head_rows, size_t first_row) {
+    if (vl2_dtype_is_quantized(w->type)) {
+        vl2_product_q_heads(be, y, ldy, y_head, x, ldx, x_head, m, heads, n_out, w, head_rows,
+                            first_row);
+        return;
+    }
     vl2_product p = start(be, y, ldy, x, ldx, w, false);
     p.w = w;
     p.n = n_out;

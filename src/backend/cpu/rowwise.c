@@ -130,7 +130,10 @@ void vl2_rowwise_combine(vl2_backend *be, float *y, size_t ldy, const float *x, 
 static void one_embed(const rows *r, size_t i) {
     const vl2_mat *t = r->table;
     const char *row = (const char *)t->data + (size_t)r->ids[i] * t->stride;
-    r->cpu->kernels.widen[t->type](r->y + i * r->ldy, row, t->cols);
+    if (vl2_dtype_is_quantized(t->type))
+        vl2_dtype_to_f32(r->y + i * r->ldy, row, t->type, t->cols);
+    else
+        r->cpu->kernels.widen[t->type](r->y + i * r->ldy, row, t->cols);
 }
 
 void vl2_rowwise_embed(vl2_backend *be, float *out, size_t ldo, const vl2_mat *table,
@@ -191,10 +194,12 @@ static void times_task(void *context, size_t i, int thread) {
     size_t stride = vl2_cpu_up(width, VL2_OUTER_STEP);
     size_t element = t->w->type == VL2_F32 ? sizeof(float) : sizeof(uint16_t);
     float *panel = vl2_cpu_lane(t->cpu, thread), *tile = panel + t->k * stride;
-    const char *w =
-        (const char *)t->w->data + (h * t->head_rows + t->first_row) * t->w->stride + c0 * element;
-    for (size_t l = 0; l < t->k; l++) {
-        t->cpu->kernels.widen[t->w->type](panel + l * stride, w + l * t->w->stride, width);
+    const char *w = (const char *)t->w->data + (h * t->head_rows + t->first_row) * t->w->stride;
+    for (size_t l = 0; l < t->k; l++, w += t->w->stride) {
+        if (vl2_dtype_is_quantized(t->w->type))
+            vl2_dtype_to_f32_from(panel + l * stride, w, t->w->type, c0, width);
+        else
+            t->cpu->kernels.widen[t->w->type](panel + l * stride, w + c0 * element, width);
         memset(panel + l * stride + width, 0, (stride - width) * sizeof *panel);
     }
     times_rows(t, h, c0, width, panel, stride, tile);

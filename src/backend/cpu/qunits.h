@@ -1,0 +1,183 @@
+/* backend/cpu/qunits.h - a unit of quantized weights taken apart: whole numbers and their scales.
+ *
+ * Inlined into files of every instruction set: compilers make vectors of these loops, but for a few
+ * that have some AVX2; and the kernels that matter most have their own. */
+#ifndef VL2_BACKEND_CPU_QUNITS_H
+#define VL2_BACKEND_CPU_QUNITS_H
+
+#include "backend/cpu/qdot.h"
+
+#include <string.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+typedef struct vl2_qunit {
+    _Alignas(64) uint8_t q[VL2_QUNIT_MAX];
+    int16_t scale[16], min[16]; /* of 16 elements; blocks of 32 have none */
+    float d, m;
+} vl2_qunit;
+
+/* How a type's q are meant: value = d * scale * (q - offset) + m * min. */
+typedef struct vl2_qkind {
+    int unit, offset;
+    bool has_min;
+    size_t bytes; /* of a unit in the file */
+    void (*unpack)(vl2_qunit *u, const void *block);
+} vl2_qkind;
+
+#define VL2_QINLINE static inline __attribute__((always_inline))
+
+VL2_QINLINE float vl2_qunit_half(const uint8_t bytes[2]) {
+#if defined(__AVX2__) /* and with it F16C */
+    return _cvtsh_ss((uint16_t)(bytes[0] | bytes[1] << 8));
+#endif
+    return vl2_quant_half(bytes);
+}
+
+VL2_QINLINE void vl2_qunit_nibbles(uint8_t q[32], const uint8_t qs[16]) {
+#if defined(__AVX2__) /* which gcc does not find */
+    const __m128i raw = _mm_loadu_si128((const __m128i *)(const void *)qs);
+    const __m256i both = _mm256_set_m128i(_mm_srli_epi16(raw, 4), raw);
+    _mm256_storeu_si256((__m256i *)(void *)q, _mm256_and_si256(both, _mm256_set1_epi8(15)));
+    return;
+#endif
+    for (int i = 0; i < 16; i++) q[i] = qs[i] & 15;
+    for (int i = 0; i < 16; i++) q[i + 16] = qs[i] >> 4;
+}
+
+VL2_QINLINE void vl2_qunit_fifths(uint8_t q[32], const uint8_t qh[4]) {
+#if defined(__AVX2__)
+    int32_t four;
+    memcpy(&four, qh, sizeof four);
+    const __m256i bytes = _mm256_shuffle_epi8(
+        _mm256_set1_epi32(four),
+        _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303));
+    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201u);
+    const __m256i is_set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit);
+    const __m256i low = _mm256_loadu_si256((const __m256i *)(const void *)q);
+    _mm256_storeu_si256((__m256i *)(void *)q,
+                        _mm256_or_si256(low, _mm256_and_si256(is_set, _mm256_set1_epi8(16))));
+    return;
+#endif
+    uint32_t bits =
+        (uint32_t)qh[0] | (uint32_t)qh[1] << 8 | (uint32_t)qh[2] << 16 | (uint32_t)qh[3] << 24;
+    for (int i = 0; i < 32; i++) q[i] |= (uint8_t)((bits >> i & 1) << 4);
+}
+
+VL2_QINLINE void vl2_qunit_q8_0(vl2_qunit *u, const void *block) {
+    const vl2_q8_0 *b = block;
+    u->d = vl2_qunit_half(b->d);
+    for (int i = 0; i < 32; i++) u->q[i] = (uint8_t)b->q[i] ^ 0x80;
+}
+
+VL2_QINLINE void vl2_qunit_q4_0(vl2_qunit *u, const void *block) {
+    const vl2_q4_0 *b = block;
+    u->d = vl2_qunit_half(b->d);
+    vl2_qunit_nibbles(u->q, b->qs);
+}
+
+VL2_QINLINE void vl2_qunit_iq4_nl(vl2_qunit *u, const void *block) {
+    vl2_qunit_q4_0(u, block);
+#if defined(__AVX2__)
+    const __m256i table =
+        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)vl2_quant_nl));
+    const __m256i index = _mm256_load_si256((const __m256i *)(const void *)u->q);
+    _mm256_store_si256((__m256i *)(void *)u->q,
+                       _mm256_xor_si256(_mm256_shuffle_epi8(table, index), _mm256_set1_epi8(-128)));
+    return;
+#endif
+    for (int i = 0; i < 32; i++) u->q[i] = (uint8_t)(vl2_quant_nl[u->q[i]] + 128);
+}
+
+VL2_QINLINE void vl2_qunit_q4_1(vl2_qunit *u, const void *block) {
+    const vl2_q4_1 *b = block;
+    u->d = vl2_qunit_half(b->d);
+    u->m = vl2_qunit_half(b->m);
+    vl2_qunit_nibbles(u->q, b->qs);
+}
+
+VL2_QINLINE void vl2_qunit_q5_0(vl2_qunit *u, const void *block) {
+    const vl2_q5_0 *b = block;
+    u->d = vl2_qunit_half(b->d);
+    vl2_qunit_nibbles(u->q, b->qs);
+    vl2_qunit_fifths(u->q, b->qh);
+}
+
+VL2_QINLINE void vl2_qunit_q5_1(vl2_qunit *u, const void *block) {
+    const vl2_q5_1 *b = block;
+    u->d = vl2_qunit_half(b->d);
+    u->m = vl2_qunit_half(b->m);
+    vl2_qunit_nibbles(u->q, b->qs);
+    vl2_qunit_fifths(u->q, b->qh);
+}
+
+VL2_QINLINE void vl2_qunit_affine(vl2_qunit *u, const uint8_t d[2], const uint8_t dmin[2],
+                                  const uint8_t packed[12]) {
+    uint8_t scale[8], min[8];
+    vl2_quant_scales(scale, min, packed);
+    for (int j = 0; j < 16; j++) {
+        u->scale[j] = scale[j / 2];
+        u->min[j] = min[j / 2];
+    }
+    u->d = vl2_qunit_half(d);
+    u->m = -vl2_qunit_half(dmin);
+}
+
+VL2_QINLINE void vl2_qunit_q4_k(vl2_qunit *u, const void *block) {
+    const vl2_q4_k *b = block;
+    vl2_qunit_affine(u, b->d, b->dmin, b->scales);
+    for (int g = 0; g < 4; g++) {
+        for (int i = 0; i < 32; i++) u->q[64 * g + i] = b->qs[32 * g + i] & 15;
+        for (int i = 0; i < 32; i++) u->q[64 * g + 32 + i] = b->qs[32 * g + i] >> 4;
+    }
+}
+
+VL2_QINLINE void vl2_qunit_q5_k(vl2_qunit *u, const void *block) {
+    const vl2_q5_k *b = block;
+    vl2_qunit_affine(u, b->d, b->dmin, b->scales);
+    for (int g = 0; g < 4; g++) {
+        for (int i = 0; i < 32; i++) {
+            u->q[64 * g + i] = (uint8_t)((b->qs[32 * g + i] & 15) | (b->qh[i] >> 2 * g & 1) << 4);
+            u->q[64 * g + 32 + i] =
+                (uint8_t)(b->qs[32 * g + i] >> 4 | (b->qh[i] >> (2 * g + 1) & 1) << 4);
+        }
+    }
+}
+
+VL2_QINLINE void vl2_qunit_q6_k(vl2_qunit *u, const void *block) {
+    const vl2_q6_k *b = block;
+    for (int h = 0; h < 2; h++) {
+        uint8_t *q = u->q + 128 * h;
+        const uint8_t *ql = b->ql + 64 * h, *qh = b->qh + 32 * h;
+        for (int i = 0; i < 32; i++) {
+            q[i] = (uint8_t)((ql[i] & 15) | (qh[i] & 3) << 4);
+            q[i + 32] = (uint8_t)((ql[i + 32] & 15) | (qh[i] >> 2 & 3) << 4);
+            q[i + 64] = (uint8_t)(ql[i] >> 4 | (qh[i] >> 4 & 3) << 4);
+            q[i + 96] = (uint8_t)(ql[i + 32] >> 4 | (qh[i] >> 6) << 4);
+        }
+    }
+    for (int j = 0; j < 16; j++) u->scale[j] = b->scales[j];
+    u->d = vl2_qunit_half(b->d);
+    u->m = 0;
+}
+
+/* A line a type: X(enum, name, unit, offset, has_min, struct). */
+#define VL2_QKINDS(X)                                                                              \
+    X(VL2_Q8_0, q8_0, 32, 128, false, vl2_q8_0)                                                    \
+    X(VL2_Q4_0, q4_0, 32, 8, false, vl2_q4_0)                                                      \
+    X(VL2_Q4_1, q4_1, 32, 0, true, vl2_q4_1)                                                       \
+    X(VL2_Q5_0, q5_0, 32, 16, false, vl2_q5_0)                                                     \
+    X(VL2_Q5_1, q5_1, 32, 0, true, vl2_q5_1)                                                       \
+    X(VL2_IQ4_NL, iq4_nl, 32, 128, false, vl2_q4_0)                                                \
+    X(VL2_Q4_K, q4_k, 256, 0, true, vl2_q4_k)                                                      \
+    X(VL2_Q5_K, q5_k, 256, 0, true, vl2_q5_k)                                                      \
+    X(VL2_Q6_K, q6_k, 256, 32, false, vl2_q6_k)
+
+/* t of qdot.h, from a unit's two integers. */
+VL2_QINLINE float vl2_qunit_term(float d, float m, float dx, int32_t a, int32_t b, bool has_min) {
+    float t = (d * dx) * (float)a;
+    return has_min ? t + (m * dx) * (float)b : t;
+}
+
+#endif
