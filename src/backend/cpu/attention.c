@@ -10,7 +10,8 @@
  * with head j of those that share the key head is query row i * group + j. Keys are widened and
  * transposed, values widened, once for all rows of the task. When there are fewer tasks than
  * threads (decoding), the blocks are shared out and merged afterwards. */
-#include "backend/cpu/cpu.h"
+#include "backend/cpu/attention.h"
+#include "backend/cpu/attention_parts.h"
 
 #include <math.h>
 #include <string.h>
@@ -19,25 +20,6 @@ enum {
     RUN = 256,       /* query rows of a task at most */
     SPLIT_BLOCKS = 8 /* fewer blocks are not worth sharing out */
 };
-
-typedef struct job {
-    vl2_cpu *cpu;
-    const vl2_attn *a;
-    size_t group; /* query heads of a key head */
-    size_t vp;    /* v_dim, padded for `outer` */
-    size_t element;
-    size_t tasks, blocks_per_part; /* with shared-out blocks */
-} job;
-
-typedef struct part { /* a task */
-    const vl2_attn_seq *seq;
-    size_t kv_head, first, n; /* query rows */
-} part;
-
-typedef struct keys { /* one block of them */
-    const char *k, *v;
-    size_t position, n;
-} keys;
 
 typedef struct lane { /* a thread's scratch */
     float *kt;        /* [k_dim, VL2_ATTN_KEYS] */
@@ -52,7 +34,10 @@ enum {
                   VL2_ATTN_ROWS * VL2_ATTN_KEYS + 2 * RUN
 };
 
-size_t vl2_attention_lane_bytes(void) { return LANE_FLOATS * sizeof(float); }
+size_t vl2_attention_lane_bytes(void) {
+    size_t widened = LANE_FLOATS * sizeof(float), tiles = vl2_attention_tiles_lane_bytes();
+    return widened > tiles ? widened : tiles;
+}
 
 static lane lane_of(const job *j, int thread) {
     lane l = {.kt = vl2_cpu_lane(j->cpu, thread)};
@@ -62,65 +47,6 @@ static lane lane_of(const job *j, int thread) {
     l.max = l.p + VL2_ATTN_ROWS * j->vp;
     l.sum = l.max + RUN;
     return l;
-}
-
-/* ---- geometry --------------------------------------------------------------------------------- */
-
-static size_t seq_parts(const job *j, const vl2_attn_seq *seq) {
-    return j->a->kv_heads * ((seq->n_rows * j->group + RUN - 1) / RUN);
-}
-
-/* Task i; the last rows of a sequence, which see most keys, come first. */
-static part part_at(const job *j, size_t i) {
-    const vl2_attn_seq *seq = j->a->seqs;
-    while (i >= seq_parts(j, seq)) i -= seq_parts(j, seq++);
-    size_t rows = seq->n_rows * j->group, runs = (rows + RUN - 1) / RUN;
-    size_t first = (runs - 1 - i / j->a->kv_heads) * RUN;
-    return (part){.seq = seq,
-                  .kv_head = i % j->a->kv_heads,
-                  .first = first,
-                  .n = vl2_cpu_min(RUN, rows - first)};
-}
-
-/* Keys [position, position + n) that query row r sees. */
-static size_t visible(const job *j, const part *p, size_t r, const keys *b) {
-    if (!j->a->causal) return b->n;
-    size_t at = p->seq->position + (p->first + r) / j->group;
-    return at < b->position ? 0 : vl2_cpu_min(b->n, at - b->position + 1);
-}
-
-/* Moves to the next block of keys; *block and *token start at 0. False at the end. */
-static bool next_keys(const job *j, const part *p, keys *b, size_t *block, size_t *token) {
-    const vl2_attn *a = j->a;
-    while (*block < p->seq->n_blocks && *token == p->seq->blocks[*block].n) {
-        ++*block;
-        *token = 0;
-    }
-    if (*block == p->seq->n_blocks) return false;
-    const vl2_kv_block *source = &p->seq->blocks[*block];
-    b->position = *token == 0 && *block == 0 ? p->seq->first_key : b->position + b->n;
-    b->n = vl2_cpu_min(source->n - *token, VL2_ATTN_KEYS - b->position % VL2_ATTN_KEYS);
-    b->k = (const char *)source->k + (*token * a->k_token + p->kv_head * a->k_head) * j->element;
-    b->v = (const char *)source->v + (*token * a->v_token + p->kv_head * a->v_head) * j->element;
-    *token += b->n;
-    return true;
-}
-
-static size_t query_row(const job *j, const part *p, size_t r) {
-    return p->seq->row + (p->first + r) / j->group;
-}
-static size_t query_head(const job *j, const part *p, size_t r) {
-    return p->kv_head * j->group + (p->first + r) % j->group;
-}
-static const float *query(const job *j, const part *p, size_t r) {
-    return j->a->q + query_row(j, p, r) * j->a->ldq + query_head(j, p, r) * j->a->k_dim;
-}
-static float *result(const job *j, const part *p, size_t r) {
-    return j->a->out + query_row(j, p, r) * j->a->ldo + query_head(j, p, r) * j->a->v_dim;
-}
-static float *state(const job *j, const part *p, size_t r) {
-    size_t i = query_row(j, p, r) * j->a->heads + query_head(j, p, r);
-    return j->a->state + i * (j->a->v_dim + 2);
 }
 
 /* ---- one block -------------------------------------------------------------------------------- */
@@ -191,13 +117,6 @@ static void tile_alone(const job *j, const part *p, const lane *l, const keys *b
     k->weighted[a->kv_type](l->p, l->s, b->v, a->v_token * j->element, b->n, a->v_dim);
 }
 
-/* First row of the part that sees something of the block: rows stand in the order of positions. */
-static size_t first_seeing(const job *j, const part *p, const keys *b) {
-    size_t r = 0;
-    while (r < p->n && visible(j, p, r, b) == 0) r += j->group - (p->first + r) % j->group;
-    return vl2_cpu_min(r, p->n);
-}
-
 /* ---- all blocks, one thread ------------------------------------------------------------------- */
 
 static void open_rows(const job *j, const part *p, const lane *l) {
@@ -254,13 +173,6 @@ static void part_task(void *context, size_t i, int thread) {
 }
 
 /* ---- few rows, many keys: the blocks shared out ----------------------------------------------- */
-
-static size_t count_keys(const job *j, const part *p) {
-    size_t n = 0;
-    keys b = {0};
-    for (size_t block = 0, token = 0; next_keys(j, p, &b, &block, &token);) n++;
-    return n;
-}
 
 /* The part of task i's block b of query row r in the shared scratch: v_dim values, max, sum. */
 static float *partial(const job *j, size_t i, size_t b, size_t r) {
@@ -341,7 +253,13 @@ void vl2_attention_run(vl2_backend *be, const vl2_attn *attn) {
              .a = attn,
              .group = attn->heads / attn->kv_heads,
              .vp = vl2_cpu_up(attn->v_dim, VL2_OUTER_STEP),
-             .element = attn->kv_type == VL2_F32 ? sizeof(float) : sizeof(uint16_t)};
+             .element = attn->kv_type == VL2_F32 ? sizeof(float) : sizeof(uint16_t),
+             .run = RUN,
+             .cut = VL2_ATTN_KEYS};
+    if (!j.cpu->exact && j.cpu->kernels.attend.block) {
+        vl2_attention_tiles_run(be, attn);
+        return;
+    }
     for (size_t i = 0; i < attn->n_seqs; i++) j.tasks += seq_parts(&j, &attn->seqs[i]);
     if (j.tasks && !run_split(&j)) vl2_pool_run(be->pool, j.tasks, part_task, &j);
 }

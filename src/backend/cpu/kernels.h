@@ -58,12 +58,47 @@ typedef struct vl2_tiles {
                     size_t n, size_t k);
 } vl2_tiles;
 
+/* Attention in bf16 by tiles: m <= VL2_TILE_RUN query rows, as columns, over one block of keys. Sums,
+ * scores and results are float32; columns from m on are of no use. A query is a column that sees nothing
+ * of its neighbours. */
+enum { VL2_ATTEND_STEP = 32, VL2_ATTEND_SIDE = 16 }; /* k and keys, and v, are padded to these */
+#define VL2_ATTEND_NOTHING (-1e30f)                  /* the max of no keys */
+typedef struct vl2_attend_block {
+    const void *q; /* prepared as for a product */
+    size_t m;
+    const void *k; /* bf16 [n, k_dim padded], rows k_stride bytes apart */
+    size_t k_stride;
+    const void *v; /* bf16 [v_dim padded, n padded] */
+    size_t n, k_dim, v_dim;
+    const int32_t *seen; /* [VL2_TILE_RUN] how many of the keys each query sees */
+    float scale;         /* > 0 */
+    float *s;            /* scratch [n padded, VL2_TILE_RUN] */
+    void *p;             /* scratch [n padded / 2, VL2_TILE_RUN] pairs */
+    float *o;            /* [v_dim padded, VL2_TILE_RUN] = sum of exp(score - max) v */
+    float *max, *sum;    /* [VL2_TILE_RUN] */
+} vl2_attend_block;
+
+typedef struct vl2_attend {
+    /* bf16 [n padded, k padded], zeros behind; rows of F32 or BF16 */
+    void (*keys)(void *out, const void *rows, size_t stride, vl2_dtype type, size_t n, size_t k);
+    /* bf16 [v padded, n padded] = the rows' transpose */
+    void (*values)(void *out, const void *rows, size_t stride, vl2_dtype type, size_t n, size_t v);
+    void (*block)(const vl2_attend_block *b); /* keys padded with zeros if n is not */
+    /* o, max, sum of some blocks and p … of the next -> of both */
+    void (*merge)(float *o, float *max, float *sum, const float *p, const float *p_max,
+                  const float *p_sum, size_t m, size_t v_dim);
+    /* out[i][j] = o[j][i] / sum[i]; zeros where the sum is */
+    void (*finish)(float *const *out, const float *o, const float *sum, size_t m, size_t v_dim);
+} vl2_attend;
+
 typedef struct vl2_kernels {
     const char *level;
     vl2_dot exact[VL2_WEIGHT_TYPES]; /* float32 activations and sums */
     vl2_dot fast[VL2_WEIGHT_TYPES];  /* in auto: activations may be rounded to the weights' type */
     vl2_tiles tiles[VL2_WEIGHT_TYPES]; /* instead of `fast` where `product` is set */
     vl2_qdot quantized[VL2_Q_TYPES];   /* by type - VL2_Q8_0; in f32 such weights are widened */
+
+    vl2_attend attend; /* in auto, where set */
 
     /* c[i * ldc + j] = sum over l of a[i][l] b[l * ldb + j], i < m, j < n: one chain over l.
      * n is a multiple of VL2_OUTER_STEP. */

@@ -1,30 +1,15 @@
 /* backend/cpu/rows_vec.h - the kernels of one row, over a vector of VL floats.
  *
  * One body for all instruction sets: rows_avx2.c, rows_avx512.c and rows_neon.c include the header
- * of their vector (vf, v_load …) and then this one, and are compiled for their level. exp is
- * 2^n * p(r) with a polynomial of degree 6 on |r| <= ln 2 / 2 (4e-9 relative before rounding). */
+ * of their vector (vf, v_load …) and then this one, and are compiled for their level. */
 #ifndef VL2_BACKEND_CPU_ROWS_VEC_H
 #define VL2_BACKEND_CPU_ROWS_VEC_H
 
+#include "backend/cpu/rows_vec_exp.h"
+
 #include <math.h>
 
-/* ---- exp and the activations ------------------------------------------------------------------ */
-
-/* exp(x), x held in -87 … 88 */
-static inline vf v_exp(vf x) {
-    x = v_min(v_set(88.0f), v_max(v_set(-87.0f), x));
-    vf n = v_round(v_mul(x, v_set(1.44269504f)));
-    vf r = v_fma(n, v_set(-0.693145752f), x);
-    r = v_fma(n, v_set(-1.42860677e-6f), r);
-    vf p = v_set(0.0013751151273f);
-    p = v_fma(p, r, v_set(0.0083689931780f));
-    p = v_fma(p, r, v_set(0.0416695438325f));
-    p = v_fma(p, r, v_set(0.1666651815176f));
-    p = v_fma(p, r, v_set(0.4999998807907f));
-    p = v_fma(p, r, v_set(1.0f));
-    p = v_fma(p, r, v_set(1.0f));
-    return v_mul(p, v_exp2_whole(n));
-}
+/* ---- the activations --------------------------------------------------------------------------- */
 
 /* x / (1 + exp(-a)): x below -100 gives what -100 gives, nothing. */
 static inline vf v_sigmoid_times(vf x, vf a) {

@@ -1,0 +1,242 @@
+/* Attention over one block of keys by AMX tiles, queries as columns throughout.
+ *
+ * Scores come out as [keys, queries], so that the softmax over keys needs no sums across lanes: a lane
+ * is a query. Two keys' weights side by side, as bf16, are what the product with the values wants; the
+ * values are turned once for all queries. Scores, weights' sums and results are float32. */
+#include "backend/cpu/x86/x86.h"
+
+#include "backend/cpu/x86/amx.h"
+#include "backend/cpu/x86/vec_avx512.h"
+
+#include "backend/cpu/rows_vec_exp.h"
+
+enum { SIDE = 16, STEP = 32, COLUMNS = VL2_TILE_RUN, LINE = COLUMNS * sizeof(float) };
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE size_t up(size_t n, size_t step) { return (n + step - 1) / step * step; }
+INLINE size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+/* ---- keys and values --------------------------------------------------------------------------- */
+
+/* Pairs (a, b) as bf16: lane i holds a[i] below b[i]. */
+INLINE __m512 pairs(__m512 a, __m512 b) {
+#if defined(VL2_EMULATE_AVX512)
+    uint16_t first[SIDE], second[SIDE], both[STEP];
+    v_store_bf16(first, a);
+    v_store_bf16(second, b);
+    for (size_t i = 0; i < SIDE; i++) both[2 * i] = first[i], both[2 * i + 1] = second[i];
+    return _mm512_loadu_ps(both);
+#else
+    const __m512i order =
+        _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                         21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    __m512i both = (__m512i)_mm512_cvtne2ps_pbh(b, a);
+    return (__m512)_mm512_permutexvar_epi16(order, both);
+#endif
+}
+
+INLINE __m512 load_wide(vl2_dtype type, const char *p, size_t left) {
+    if (type == VL2_F32)
+        return left >= SIDE ? v_load((const float *)(const void *)p)
+                            : v_load_part((const float *)(const void *)p, left);
+    if (left >= SIDE) return v_load_bf16((const uint16_t *)(const void *)p);
+    uint16_t some[SIDE] = {0};
+    memcpy(some, p, left * sizeof *some);
+    return v_load_bf16(some);
+}
+
+static void keys(void *out, const void *rows, size_t stride, vl2_dtype type, size_t n, size_t k) {
+    size_t kp = up(k, STEP), element = type == VL2_F32 ? 4 : 2;
+    uint16_t *to = out;
+    memset(to + n * kp, 0, (up(n, STEP) - n) * kp * sizeof *to);
+    for (size_t r = 0; r < n; r++, to += kp) {
+        const char *row = (const char *)rows + r * stride;
+        for (size_t i = 0; i < kp; i += SIDE) {
+            __m512 a = i < k ? load_wide(type, row + i * element, k - i) : _mm512_setzero_ps();
+            v_store_bf16(to + i, a);
+        }
+    }
+}
+
+static void values(void *out, const void *rows, size_t stride, vl2_dtype type, size_t n, size_t v) {
+    size_t line = up(n, STEP), element = type == VL2_F32 ? 4 : 2;
+    for (size_t j = 0; j < v; j += SIDE)
+        for (size_t t = 0; t < line; t += STEP) {
+            __m512 a[SIDE];
+            for (size_t p = 0; p < SIDE; p++) {
+                const char *row = (const char *)rows + (t + 2 * p) * stride + j * element;
+                __m512 first = _mm512_setzero_ps(), second = first;
+                if (t + 2 * p < n) first = load_wide(type, row, v - j);
+                if (t + 2 * p + 1 < n) second = load_wide(type, row + stride, v - j);
+                a[p] = pairs(first, second);
+            }
+            v_transpose(a);
+            for (size_t i = 0; i < SIDE; i++)
+                v_store((float *)((uint16_t *)out + (j + i) * line + t), a[i]);
+        }
+}
+
+/* ---- one block ---------------------------------------------------------------------------------- */
+
+/* Tiles 0-3: 16 and 16 rows by the columns of 16 and 16 queries; 4, 5: their left side; 6, 7: right. */
+static void configure(vl2_tile_config *c, size_t m0, size_t m1) {
+    memset(c, 0, sizeof *c);
+    c->palette = 1;
+    for (int i = 0; i < 4; i++)
+        if (i % 2 == 0 || m1) tile_shape(c, i, SIDE, 4 * (i % 2 ? m1 : m0));
+    tile_shape(c, 4, SIDE, TILE_LINE);
+    tile_shape(c, 5, SIDE, TILE_LINE);
+    tile_shape(c, 6, SIDE, 4 * m0);
+    if (m1) tile_shape(c, 7, SIDE, 4 * m1);
+    TILE_CONFIG(c);
+}
+
+typedef struct
+    sides { /* out [16 or 32, COLUMNS] = a [.., steps * 32] times x [steps * 16 pairs, ..] */
+    const char *a, *x0, *x1;
+    size_t a_stride, x0_stride, x1_stride, steps;
+} sides;
+
+INLINE void multiply(float *out, const sides *p, bool two, bool both) {
+    TILE_ZERO(0);
+    if (both) TILE_ZERO(1);
+    if (two) TILE_ZERO(2);
+    if (two && both) TILE_ZERO(3);
+    for (size_t i = 0; i < p->steps; i++) {
+        TILE_LOAD(4, p->a + i * TILE_LINE, p->a_stride);
+        TILE_LOAD(6, p->x0 + i * SIDE * p->x0_stride, p->x0_stride);
+        TILE_DOT(0, 4, 6);
+        if (both) {
+            TILE_LOAD(7, p->x1 + i * SIDE * p->x1_stride, p->x1_stride);
+            TILE_DOT(1, 4, 7);
+        }
+        if (!two) continue;
+        TILE_LOAD(5, p->a + SIDE * p->a_stride + i * TILE_LINE, p->a_stride);
+        TILE_DOT(2, 5, 6);
+        if (both) TILE_DOT(3, 5, 7);
+    }
+    TILE_STORE(0, out, (size_t)LINE);
+    if (both) TILE_STORE(1, out + SIDE, (size_t)LINE);
+    if (two) TILE_STORE(2, out + SIDE * COLUMNS, (size_t)LINE);
+    if (two && both) TILE_STORE(3, out + SIDE * COLUMNS + SIDE, (size_t)LINE);
+}
+
+static void multiply_rows(float *out, sides p, size_t rows, bool both) {
+    size_t i = 0;
+    for (; i + STEP <= rows; i += STEP, p.a += STEP * p.a_stride) {
+        if (both)
+            multiply(out + i * COLUMNS, &p, true, true);
+        else
+            multiply(out + i * COLUMNS, &p, true, false);
+    }
+    if (i < rows) multiply(out + i * COLUMNS, &p, false, both);
+}
+
+INLINE __mmask16 sees(__m512i seen, size_t t) {
+#if defined(VL2_EMULATE_AVX512)
+    int32_t all[SIDE];
+    unsigned mask = 0;
+    memcpy(all, &seen, sizeof all);
+    for (int i = 0; i < SIDE; i++) mask |= (unsigned)(all[i] > (int)t) << i;
+    return (__mmask16)mask;
+#else
+    return _mm512_cmpgt_epi32_mask(seen, _mm512_set1_epi32((int)t));
+#endif
+}
+
+/* Sixteen queries: n keys (a multiple of STEP), of which all see the first `all`. */
+INLINE void softmax(const vl2_attend_block *b, size_t column, size_t n, size_t all) {
+    const float *s = b->s + column;
+    float *p = (float *)b->p + column;
+    const vf low = v_set(VL2_ATTEND_NOTHING), zero = v_set(0.0f), scale = v_set(b->scale);
+    __m512i seen = _mm512_loadu_si512(b->seen + column);
+    vf top[4] = {low, low, low, low};
+    size_t t = 0;
+    for (; t + 4 <= all; t += 4)
+        for (size_t i = 0; i < 4; i++) top[i] = v_max(v_load(s + (t + i) * COLUMNS), top[i]);
+    for (; t < n; t++)
+        top[0] = v_max(_mm512_mask_blend_ps(sees(seen, t), low, v_load(s + t * COLUMNS)), top[0]);
+    vf max = v_mul(v_max(v_max(top[0], top[1]), v_max(top[2], top[3])), scale);
+    vf sum[2] = {zero, zero};
+    for (t = 0; t < n; t += 2) {
+        vf e[2];
+        for (size_t i = 0; i < 2; i++) {
+            e[i] = v_exp(v_sub(v_mul(v_load(s + (t + i) * COLUMNS), scale), max));
+            if (t + 2 > all) e[i] = _mm512_mask_blend_ps(sees(seen, t + i), zero, e[i]);
+            sum[i] = v_add(sum[i], e[i]);
+        }
+        v_store(p + t / 2 * COLUMNS, pairs(e[0], e[1]));
+    }
+    v_store(b->max + column, max);
+    v_store(b->sum + column, v_add(sum[0], sum[1]));
+}
+
+static void block(const vl2_attend_block *b) {
+    _Alignas(TILE_LINE) vl2_tile_config config;
+    size_t m0 = least(b->m, SIDE), m1 = b->m - m0, n = up(b->n, STEP), kp = up(b->k_dim, STEP);
+    size_t all = b->n;
+    for (size_t i = 0; i < b->m; i++) all = least(all, (size_t)b->seen[i]);
+    configure(&config, m0, m1);
+    sides score = {.a = b->k,
+                   .a_stride = b->k_stride,
+                   .x0 = b->q,
+                   .x0_stride = 4 * m0,
+                   .x1 = (const char *)b->q + kp * m0 * 2,
+                   .x1_stride = 4 * m1,
+                   .steps = kp / STEP};
+    multiply_rows(b->s, score, n, m1 > 0);
+    softmax(b, 0, n, all);
+    if (m1) softmax(b, SIDE, n, all);
+    sides weigh = {.a = b->v,
+                   .a_stride = n * 2,
+                   .x0 = (const char *)b->p,
+                   .x0_stride = LINE,
+                   .x1 = (const char *)b->p + SIDE * 4,
+                   .x1_stride = LINE,
+                   .steps = n / STEP};
+    multiply_rows(b->o, weigh, up(b->v_dim, SIDE), m1 > 0);
+    TILE_RELEASE();
+}
+
+/* ---- between blocks ------------------------------------------------------------------------------ */
+
+static void merge(float *o, float *max, float *sum, const float *p, const float *p_max,
+                  const float *p_sum, size_t m, size_t v_dim) {
+    for (size_t c = 0; c < m; c += SIDE) {
+        vf old = v_load(max + c), new = v_load(p_max + c), top = v_max(old, new);
+        vf a = v_exp(v_sub(old, top)), b = v_exp(v_sub(new, top));
+        v_store(max + c, top);
+        v_store(sum + c, v_fma(v_load(p_sum + c), b, v_mul(v_load(sum + c), a)));
+        for (size_t j = 0; j < v_dim; j++) {
+            float *at = o + j * COLUMNS + c;
+            v_store(at, v_fma(v_load(p + j * COLUMNS + c), b, v_mul(v_load(at), a)));
+        }
+    }
+}
+
+static void finish(float *const *out, const float *o, const float *sum, size_t m, size_t v_dim) {
+    for (size_t c = 0; c < m; c += SIDE) {
+        vf total = v_load(sum + c), one = v_set(1.0f);
+        vf by = v_div(one, v_max(total, v_set(1e-37f)));
+        size_t rows = least(m - c, SIDE);
+        for (size_t j = 0; j < v_dim; j += SIDE) {
+            vf a[SIDE];
+            size_t n = least(v_dim - j, SIDE);
+            for (size_t i = 0; i < SIDE; i++)
+                a[i] = i < n ? v_mul(v_load(o + (j + i) * COLUMNS + c), by) : v_set(0.0f);
+            v_transpose(a);
+            for (size_t i = 0; i < rows; i++) {
+                if (n == SIDE)
+                    v_store(out[c + i] + j, a[i]);
+                else
+                    v_store_part(out[c + i] + j, a[i], n);
+            }
+        }
+    }
+}
+
+void vl2_attend_amx_fill(vl2_kernels *out) {
+    out->attend = (vl2_attend){
+        .keys = keys, .values = values, .block = block, .merge = merge, .finish = finish};
+}
