@@ -344,6 +344,7 @@ static void attention_all(vl2_backend *be, vl2_dtype type) {
         {6, 2, 18, 11, 33, TOKENS - 33, true}, /* shared by three */
         {5, 1, 72, 64, 9, TOKENS - 9, true},   /* shared by all */
         {2, 2, 72, 72, 30, 0, false},          /* a picture's patches */
+        {2, 2, 64, 96, 37, TOKENS - 37, true}, /* nothing to pad */
         {1, 1, 16, 16, 300, 10, true},
     };
     if (type == VL2_F16) return; /* no cache has it */

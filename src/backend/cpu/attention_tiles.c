@@ -24,6 +24,7 @@ typedef struct tiles {
     job j;
     size_t kp, vp;      /* padded */
     bool keys_in_place; /* the cache has them as the kernels want them */
+    bool in_place;      /* keys and values, for one query */
 } tiles;
 
 typedef struct lane { /* a thread's scratch */
@@ -85,14 +86,13 @@ static void pack_queries(const tiles *t, const part *p, const lane *l) {
     }
 }
 
-/* Fills in what all batches share of a block. */
-static vl2_attend_block load_block(const tiles *t, const lane *l, const keys *b) {
+/* The block as the cache has it, but for keys that must be padded. */
+static vl2_attend_block block_of(const tiles *t, const lane *l, const keys *b) {
     const vl2_attn *a = t->j.a;
-    const vl2_attend *kernels = &t->j.cpu->kernels.attend;
-    size_t k_stride = a->k_token * t->j.element, v_stride = a->v_token * t->j.element;
     vl2_attend_block out = {.k = b->k,
-                            .k_stride = k_stride,
-                            .v = l->v,
+                            .k_stride = a->k_token * t->j.element,
+                            .v = b->v,
+                            .v_stride = a->v_token * t->j.element,
                             .n = b->n,
                             .k_dim = a->k_dim,
                             .v_dim = a->v_dim,
@@ -103,11 +103,18 @@ static vl2_attend_block load_block(const tiles *t, const lane *l, const keys *b)
                             .max = l->part_max,
                             .sum = l->part_sum};
     if (!t->keys_in_place || b->n % VL2_ATTEND_STEP) {
-        kernels->keys(l->k, b->k, k_stride, a->kv_type, b->n, a->k_dim);
+        t->j.cpu->kernels.attend.keys(l->k, b->k, out.k_stride, a->kv_type, b->n, a->k_dim);
         out.k = l->k;
         out.k_stride = t->kp * 2;
     }
-    kernels->values(l->v, b->v, v_stride, a->kv_type, b->n, a->v_dim);
+    return out;
+}
+
+/* What all batches share of a block. */
+static vl2_attend_block load_block(const tiles *t, const lane *l, const keys *b) {
+    vl2_attend_block out = block_of(t, l, b);
+    t->j.cpu->kernels.attend.values(l->v, b->v, out.v_stride, t->j.a->kv_type, b->n, t->j.a->v_dim);
+    out.v = l->v;
     return out;
 }
 
@@ -164,11 +171,41 @@ static void merge(const tiles *t, const part *p, const lane *l, size_t batch, co
 
 /* ---- all blocks, one thread ------------------------------------------------------------------- */
 
+/* A part of one query: the same bits, without turning values or filling columns. */
+static void alone_task(const tiles *t, const part *p, const lane *l) {
+    const vl2_attend *kernels = &t->j.cpu->kernels.attend;
+    const vl2_attn *a = t->j.a;
+    float *o = l->o, max = VL2_ATTEND_NOTHING, sum = 0.0f;
+    keys b = {0}, next = {0};
+    size_t block = 0, token = 0;
+    memset(o, 0, a->v_dim * sizeof *o);
+    pack_queries(t, p, l);
+    for (bool more = next_keys(&t->j, p, &next, &block, &token); more;) {
+        b = next;
+        int32_t seen = (int32_t)visible(&t->j, p, 0, &b);
+        if (seen == 0) break;
+        more = next_keys(&t->j, p, &next, &block, &token);
+        vl2_attend_block one = block_of(t, l, &b);
+        one.q = l->q;
+        one.seen = &seen;
+        one.turned = (float *)l->v;
+        if (more && next.n >= b.n && one.k == b.k) one.next_k = next.k, one.next_v = next.v;
+        kernels->alone(&one);
+        kernels->merge_alone(o, &max, &sum, one.o, *one.max, *one.sum, a->v_dim);
+    }
+    float *out = result(&t->j, p, 0);
+    t->j.cpu->kernels.scale(out, o, a->v_dim, 1.0f / (sum > 1e-37f ? sum : 1e-37f));
+}
+
 static void part_task(void *context, size_t i, int thread) {
     const tiles *t = context;
     part p = part_at(&t->j, i);
     lane l = lane_of(t, thread);
     keys b = {0};
+    if (p.n == 1 && t->in_place) {
+        alone_task(t, &p, &l);
+        return;
+    }
     pack_queries(t, &p, &l);
     for (size_t n = 0; n < batches(&p); n++) open_batch(t, &p, &l, n);
     for (size_t block = 0, token = 0; next_keys(&t->j, &p, &b, &block, &token);) {
@@ -270,6 +307,7 @@ void vl2_attention_tiles_run(vl2_backend *be, const vl2_attn *attn) {
                .kp = up(attn->k_dim),
                .vp = up(attn->v_dim)};
     t.keys_in_place = attn->kv_type == VL2_BF16 && attn->k_dim % VL2_ATTEND_STEP == 0;
+    t.in_place = t.keys_in_place && attn->v_dim % VL2_ATTEND_STEP == 0 && attn->first && attn->last;
     t.j.cut = attn->causal || t.kp + t.vp > LONG_HEADS ? KEYS_CAUSAL : KEYS_ALL;
     t.j.run = choose_run(&t, attn->n_seqs);
     for (size_t i = 0; i < attn->n_seqs; i++) t.j.tasks += seq_parts(&t.j, &attn->seqs[i]);

@@ -76,6 +76,10 @@ typedef struct vl2_attend_block {
     void *p;             /* scratch [n padded / 2, VL2_TILE_RUN] pairs */
     float *o;            /* [v_dim padded, VL2_TILE_RUN] = sum of exp(score - max) v */
     float *max, *sum;    /* [VL2_TILE_RUN] */
+    /* Of `alone`: */
+    size_t v_stride;             /* v is [n, v_dim] as the cache has it, rows so many bytes apart */
+    const void *next_k, *next_v; /* n rows that come next, to be fetched; or NULL */
+    float *turned;               /* scratch [n padded, v_dim] bf16 */
 } vl2_attend_block;
 
 typedef struct vl2_attend {
@@ -84,6 +88,11 @@ typedef struct vl2_attend {
     /* bf16 [v padded, n padded] = the rows' transpose */
     void (*values)(void *out, const void *rows, size_t stride, vl2_dtype type, size_t n, size_t v);
     void (*block)(const vl2_attend_block *b); /* keys padded with zeros if n is not */
+    /* The same bits for one query, from a cache in bf16 whose k_dim and v_dim need no padding:
+     * o [v_dim], max and sum one value each, v as the cache has it. */
+    void (*alone)(const vl2_attend_block *b);
+    void (*merge_alone)(float *o, float *max, float *sum, const float *p, float p_max, float p_sum,
+                        size_t v_dim);
     /* o, max, sum of some blocks and p … of the next -> of both */
     void (*merge)(float *o, float *max, float *sum, const float *p, const float *p_max,
                   const float *p_sum, size_t m, size_t v_dim);

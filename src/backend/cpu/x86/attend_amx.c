@@ -36,6 +36,18 @@ INLINE __m512 pairs(__m512 a, __m512 b) {
 #endif
 }
 
+/* 32 floats as bf16, in their order. */
+INLINE __m512 narrow(__m512 a, __m512 b) {
+#if defined(VL2_EMULATE_AVX512)
+    uint16_t bits[STEP];
+    v_store_bf16(bits, a);
+    v_store_bf16(bits + SIDE, b);
+    return _mm512_loadu_ps(bits);
+#else
+    return (__m512)_mm512_cvtne2ps_pbh(b, a);
+#endif
+}
+
 INLINE __m512 load_wide(vl2_dtype type, const char *p, size_t left) {
     if (type == VL2_F32)
         return left >= SIDE ? v_load((const float *)(const void *)p)
@@ -59,17 +71,33 @@ static void keys(void *out, const void *rows, size_t stride, vl2_dtype type, siz
     }
 }
 
+/* Sixteen values of a row above sixteen of the next, as pairs; bf16 stays as it is. */
+INLINE __m512 row_pairs(vl2_dtype type, const char *row, size_t stride, size_t rows, size_t left) {
+#if !defined(VL2_EMULATE_AVX512)
+    if (type == VL2_BF16 && rows >= 2 && left >= SIDE) {
+        const __m512i order =
+            _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7,
+                             22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+        __m512i first = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)row));
+        __m256i second = _mm256_loadu_si256((const __m256i *)(row + stride));
+        return (__m512)_mm512_permutexvar_epi16(order, _mm512_inserti64x4(first, second, 1));
+    }
+#endif
+    __m512 first = _mm512_setzero_ps(), second = first;
+    if (rows) first = load_wide(type, row, left);
+    if (rows > 1) second = load_wide(type, row + stride, left);
+    return pairs(first, second);
+}
+
 static void values(void *out, const void *rows, size_t stride, vl2_dtype type, size_t n, size_t v) {
     size_t line = up(n, STEP), element = type == VL2_F32 ? 4 : 2;
     for (size_t j = 0; j < v; j += SIDE)
         for (size_t t = 0; t < line; t += STEP) {
             __m512 a[SIDE];
             for (size_t p = 0; p < SIDE; p++) {
-                const char *row = (const char *)rows + (t + 2 * p) * stride + j * element;
-                __m512 first = _mm512_setzero_ps(), second = first;
-                if (t + 2 * p < n) first = load_wide(type, row, v - j);
-                if (t + 2 * p + 1 < n) second = load_wide(type, row + stride, v - j);
-                a[p] = pairs(first, second);
+                size_t at = t + 2 * p;
+                a[p] = row_pairs(type, (const char *)rows + at * stride + j * element, stride,
+                                 at < n ? n - at : 0, v - j);
             }
             v_transpose(a);
             for (size_t i = 0; i < SIDE; i++)
@@ -145,6 +173,22 @@ INLINE __mmask16 sees(__m512i seen, size_t t) {
 #endif
 }
 
+/* 2^x for x <= 0, to 8e-8. */
+INLINE vf power(vf x) {
+#if defined(VL2_EMULATE_AVX512)
+    return v_exp(v_mul(x, v_set(0.693147181f)));
+#else
+    vf r = _mm512_reduce_ps(x, 1); /* x - floor(x) */
+    vf p = v_set(0.00187757626f);
+    p = v_fma(p, r, v_set(0.00898934109f));
+    p = v_fma(p, r, v_set(0.0558263172f));
+    p = v_fma(p, r, v_set(0.240153617f));
+    p = v_fma(p, r, v_set(0.693153073f));
+    p = v_fma(p, r, v_set(0.999999925f));
+    return _mm512_scalef_ps(p, x);
+#endif
+}
+
 /* Sixteen queries: n keys (a multiple of STEP), of which all see the first `all`. */
 INLINE void softmax(const vl2_attend_block *b, size_t column, size_t n, size_t all) {
     const float *s = b->s + column;
@@ -158,11 +202,12 @@ INLINE void softmax(const vl2_attend_block *b, size_t column, size_t n, size_t a
     for (; t < n; t++)
         top[0] = v_max(_mm512_mask_blend_ps(sees(seen, t), low, v_load(s + t * COLUMNS)), top[0]);
     vf max = v_mul(v_max(v_max(top[0], top[1]), v_max(top[2], top[3])), scale);
-    vf sum[2] = {zero, zero};
+    vf sum[2] = {zero, zero}, by = v_set(b->scale * 1.44269504f);
+    vf from = v_mul(v_max(v_max(top[0], top[1]), v_max(top[2], top[3])), by);
     for (t = 0; t < n; t += 2) {
         vf e[2];
         for (size_t i = 0; i < 2; i++) {
-            e[i] = v_exp(v_sub(v_mul(v_load(s + (t + i) * COLUMNS), scale), max));
+            e[i] = power(v_sub(v_mul(v_load(s + (t + i) * COLUMNS), by), from));
             if (t + 2 > all) e[i] = _mm512_mask_blend_ps(sees(seen, t + i), zero, e[i]);
             sum[i] = v_add(sum[i], e[i]);
         }
@@ -199,6 +244,95 @@ static void block(const vl2_attend_block *b) {
     TILE_RELEASE();
 }
 
+/* ---- one query ----------------------------------------------------------------------------------- */
+
+/* Keys [n padded] of one lane each: what `softmax` does in its lane, in the same order. */
+INLINE void softmax_alone(const vl2_attend_block *b, size_t n) {
+    const size_t all = (size_t)b->seen[0];
+    const vf low = v_set(VL2_ATTEND_NOTHING), zero = v_set(0.0f);
+    vf top = low;
+    for (size_t t = 0; t < all; t += SIDE) {
+        vf a = v_load(b->s + t);
+        top = v_max(all - t < SIDE ? v_keep(a, low, all - t) : a, top);
+    }
+    vf max = v_set(v_greatest(top)), by = v_set(b->scale * 1.44269504f), from = v_mul(max, by);
+    for (size_t t = 0; t < n; t += STEP) {
+        vf e[2];
+        for (size_t i = 0; i < 2; i++) {
+            size_t at = t + i * SIDE, left = at < all ? all - at : 0;
+            e[i] = power(v_sub(v_mul(v_load(b->s + at), by), from));
+            if (left < SIDE) e[i] = v_keep(e[i], zero, left);
+            v_store(b->s + at, e[i]);
+        }
+        v_store((float *)b->p + t / 2, narrow(e[0], e[1]));
+    }
+    float sum[2] = {0.0f, 0.0f};
+    for (size_t t = 0; t < n; t += 2)
+        for (size_t i = 0; i < 2; i++) sum[i] += b->s[t + i];
+    *b->max = v_greatest(top) * b->scale;
+    *b->sum = sum[0] + sum[1];
+}
+
+/* Values as pairs of keys [n padded / 2, v_dim] in b->turned, and what comes next on its way. */
+INLINE void pair_values(const vl2_attend_block *b, size_t n) {
+    float *to = b->turned;
+    for (size_t t = 0; t < n; t += 2) {
+        const char *row = (const char *)b->v + t * b->v_stride;
+        for (size_t i = 0; i < 2 && b->next_v; i++)
+            for (size_t j = 0; j < b->v_dim * 2; j += TILE_LINE) {
+                __builtin_prefetch((const char *)b->next_k + (t + i) * b->k_stride + j, 0, 2);
+                __builtin_prefetch((const char *)b->next_v + (t + i) * b->v_stride + j, 0, 2);
+            }
+        for (size_t j = 0; j < b->v_dim; j += SIDE, to += SIDE)
+            v_store(to,
+                    row_pairs(VL2_BF16, row + 2 * j, b->v_stride, t < b->n ? b->n - t : 0, SIDE));
+    }
+}
+
+static void alone(const vl2_attend_block *b) {
+    _Alignas(TILE_LINE) vl2_tile_config config;
+    size_t n = up(b->n, STEP), kp = up(b->k_dim, STEP), line = b->v_dim * 4;
+    memset(&config, 0, sizeof config);
+    config.palette = 1;
+    for (int i = 0; i < 4; i++) tile_shape(&config, i, i < 2 ? SIDE : 1, i < 2 ? 4 : TILE_LINE);
+    tile_shape(&config, 4, SIDE, TILE_LINE); /* keys */
+    tile_shape(&config, 5, 1, TILE_LINE);    /* weights */
+    tile_shape(&config, 6, SIDE, 4);         /* the query */
+    tile_shape(&config, 7, SIDE, TILE_LINE); /* values */
+    TILE_CONFIG(&config);
+    for (size_t t = 0; t < n; t += STEP) {
+        const char *k = (const char *)b->k + t * b->k_stride;
+        TILE_ZERO(0);
+        TILE_ZERO(1);
+        for (size_t i = 0; i < kp; i += STEP) {
+            TILE_LOAD(6, (const char *)b->q + i * 2, (size_t)4);
+            TILE_LOAD(4, k + i * 2, b->k_stride);
+            TILE_DOT(0, 4, 6);
+            TILE_LOAD(4, k + SIDE * b->k_stride + i * 2, b->k_stride);
+            TILE_DOT(1, 4, 6);
+        }
+        TILE_STORE(0, b->s + t, (size_t)4);
+        TILE_STORE(1, b->s + t + SIDE, (size_t)4);
+    }
+    softmax_alone(b, n);
+    pair_values(b, n);
+    for (size_t j = 0; j < b->v_dim; j += STEP) {
+        TILE_ZERO(2);
+        TILE_ZERO(3);
+        for (size_t t = 0; t < n; t += STEP) {
+            const char *v = (const char *)b->turned + t / 2 * line + j * 4;
+            TILE_LOAD(5, (const char *)b->p + t * 2, (size_t)TILE_LINE);
+            TILE_LOAD(7, v, line);
+            TILE_DOT(2, 5, 7);
+            TILE_LOAD(7, v + TILE_LINE, line);
+            TILE_DOT(3, 5, 7);
+        }
+        TILE_STORE(2, b->o + j, (size_t)TILE_LINE);
+        TILE_STORE(3, b->o + j + SIDE, (size_t)TILE_LINE);
+    }
+    TILE_RELEASE();
+}
+
 /* ---- between blocks ------------------------------------------------------------------------------ */
 
 static void merge(float *o, float *max, float *sum, const float *p, const float *p_max,
@@ -213,6 +347,19 @@ static void merge(float *o, float *max, float *sum, const float *p, const float 
             v_store(at, v_fma(v_load(p + j * COLUMNS + c), b, v_mul(v_load(at), a)));
         }
     }
+}
+
+static void merge_alone(float *o, float *max, float *sum, const float *p, float p_max, float p_sum,
+                        size_t v_dim) {
+    vf old = v_set(*max), new = v_set(p_max), top = v_max(old, new);
+    vf a = v_exp(v_sub(old, top)), b = v_exp(v_sub(new, top));
+    float lanes[SIDE];
+    v_store(lanes, v_fma(v_set(p_sum), b, v_mul(v_set(*sum), a)));
+    *sum = lanes[0];
+    v_store(lanes, top);
+    *max = lanes[0];
+    for (size_t j = 0; j < v_dim; j += SIDE)
+        v_store(o + j, v_fma(v_load(p + j), b, v_mul(v_load(o + j), a)));
 }
 
 static void finish(float *const *out, const float *o, const float *sum, size_t m, size_t v_dim) {
@@ -237,6 +384,11 @@ static void finish(float *const *out, const float *o, const float *sum, size_t m
 }
 
 void vl2_attend_amx_fill(vl2_kernels *out) {
-    out->attend = (vl2_attend){
-        .keys = keys, .values = values, .block = block, .merge = merge, .finish = finish};
+    out->attend = (vl2_attend){.keys = keys,
+                               .values = values,
+                               .block = block,
+                               .alone = alone,
+                               .merge = merge,
+                               .merge_alone = merge_alone,
+                               .finish = finish};
 }
