@@ -357,7 +357,9 @@ static vl2_status resolve(struct sockaddr_storage *out, const vl2_serve_options 
 
 static vl2_status listen_at(vl2_http *http, struct sockaddr_storage *address, vl2_error *err) {
     const vl2_serve_options *options = http->options;
-    unsigned flags = MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME;
+    /* poll, not epoll: libmicrohttpd's edge-triggered reads miss an end that comes with data, and
+     * such a connection would hold its place until it is timed out */
+    unsigned flags = MHD_USE_POLL | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME;
     if (address->ss_family == AF_INET6) flags |= MHD_USE_IPv6;
     http->daemon = MHD_start_daemon(
         flags, (uint16_t)options->port, NULL, NULL, handle, http, MHD_OPTION_SOCK_ADDR,

@@ -30,6 +30,11 @@ static vl2_status refuse(reader *r, const char *param, vl2_status status, const 
     return status;
 }
 
+/* A JSON text may hold U+0000, so words are compared whole. */
+static bool same(const char *text, size_t size, const char *word) {
+    return text && strlen(word) == size && memcmp(text, word, size) == 0;
+}
+
 /* ---- messages ---- */
 
 static vl2_status role_of(reader *r, vl2_role *out, const vl2_json *message, size_t i) {
@@ -47,7 +52,7 @@ static vl2_status role_of(reader *r, vl2_role *out, const vl2_json *message, siz
                  {"system", VL2_ROLE_SYSTEM},
                  {"developer", VL2_ROLE_SYSTEM}};
     for (size_t k = 0; k < sizeof roles / sizeof roles[0]; k++) {
-        if (strcmp(role, roles[k].name) != 0) continue;
+        if (!same(role, size, roles[k].name)) continue;
         *out = roles[k].role;
         return VL2_OK;
     }
@@ -125,8 +130,8 @@ static vl2_status add_part(reader *r, message_text *m, vl2_role role, const vl2_
     if (!type)
         return refuse(r, param, VL2_ERR_ARGUMENT,
                       "a content part needs a type, \"text\" or \"image_url\"");
-    if (strcmp(type, "text") == 0) return add_text(r, m, param, vl2_json_get(part, "text"));
-    if (strcmp(type, "image_url") != 0)
+    if (same(type, size, "text")) return add_text(r, m, param, vl2_json_get(part, "text"));
+    if (!same(type, size, "image_url"))
         return refuse(r, param, VL2_ERR_UNSUPPORTED,
                       "type \"%.32s\" is not supported; use text or image_url", type);
     if (role != VL2_ROLE_USER)
@@ -310,7 +315,7 @@ static vl2_status refuse_unsupported(reader *r, const vl2_json *root) {
         const char *text = vl2_json_text(value, &size);
         vl2_json_kind kind = vl2_json_kind_of(value);
         bool empty = (kind == VL2_JSON_ARRAY || kind == VL2_JSON_OBJECT) && !vl2_json_size(value);
-        bool off = (text && (strcmp(text, "none") == 0 || strcmp(text, "auto") == 0)) ||
+        bool off = same(text, size, "none") || same(text, size, "auto") ||
                    (kind == VL2_JSON_BOOL && !vl2_json_bool(value));
         bool nothing = !value || empty || off;
         if (!nothing)
@@ -319,7 +324,7 @@ static vl2_status refuse_unsupported(reader *r, const vl2_json *root) {
     size_t size;
     const vl2_json *format = said(root, "response_format");
     const char *type = vl2_json_text(vl2_json_get(format, "type"), &size);
-    if (format && (!type || strcmp(type, "text") != 0))
+    if (format && !same(type, size, "text"))
         return refuse(r, "response_format", VL2_ERR_UNSUPPORTED,
                       "type \"%.32s\" is not supported; only \"text\" is", type ? type : "?");
     return VL2_OK;
@@ -350,7 +355,7 @@ static vl2_status check_model(reader *r, const vl2_json *root) {
     const char *name = vl2_json_text(model, &size);
     if (!model) return VL2_OK;
     if (!name) return refuse(r, "model", VL2_ERR_ARGUMENT, "must be a string");
-    if (strlen(name) == size && strcmp(name, r->limits->model_name) == 0) return VL2_OK;
+    if (same(name, size, r->limits->model_name)) return VL2_OK;
     refuse(r, "model", VL2_ERR_ARGUMENT, "this server has no model \"%.64s\"; it has \"%s\"", name,
            r->limits->model_name);
     r->why->http_status = 404;
