@@ -344,7 +344,10 @@ static vl2_status read_fields(reader *r, const vl2_json *root) {
     const vl2_json *options = said(root, "stream_options");
     if (options && vl2_json_kind_of(options) != VL2_JSON_OBJECT)
         return refuse(r, "stream_options", VL2_ERR_ARGUMENT, "must be an object");
-    VL2_TRY(read_bool(r, options, "include_usage", &chat->include_usage));
+    if (read_bool(r, options, "include_usage", &chat->include_usage) != VL2_OK) {
+        snprintf(r->why->param, sizeof r->why->param, "stream_options.include_usage");
+        return VL2_ERR_ARGUMENT;
+    }
     VL2_TRY(read_logprobs(r, root));
     return read_stop(r, root);
 }

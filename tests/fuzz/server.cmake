@@ -1,0 +1,3 @@
+if(TARGET vl2_server)
+    vl2_fuzz(request SOURCES fuzz_request.c LIBS vl2_server)
+endif()
