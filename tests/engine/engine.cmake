@@ -24,6 +24,7 @@ foreach(function malloc calloc realloc posix_memalign mmap free)
     list(APPEND wraps -Wl,--wrap=${function})
 endforeach()
 engine_test(step_memory LINK_OPTIONS ${wraps})
+engine_test(prefill_memory LINK_OPTIONS ${wraps} -Wl,--wrap=munmap)
 
 # Every golden at every chunk size, thread count and CPU level.
 add_test(NAME test_goldens_all COMMAND test_goldens)
