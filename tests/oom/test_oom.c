@@ -1,4 +1,5 @@
-/* Out of memory at every allocation in turn: opening, prompt, pictures, generating, a trace. Each
+/* Out of memory at every allocation in turn: opening, prompt, pictures, generating, a trace, steps of
+ * forked sessions, boxes drawn and written. Each
  * failure is a clean VL2_ERR_MEMORY; what is left behind, LeakSanitizer finds. (The allocations of
  * the libraries behind ours are theirs: only this program's own objects are wrapped.) */
 #include "engine/support.h"
@@ -73,6 +74,51 @@ static vl2_status ask(vl2_engine *engine, const vl2_picture *picture, const job 
     return status;
 }
 
+/* Boxes from a text, drawn; the picture as PNG and JPEG, and read back. */
+static vl2_status draw(const vl2_picture *picture, vl2_error *err) {
+    static const char text[] = "<|ref|>it<|/ref|><|det|>[[10, 20, 500, 600], [1, 2, 3, 4]]<|/det|>";
+    vl2_box *boxes = NULL;
+    vl2_picture *drawn = NULL, *read = NULL;
+    size_t n = 0, n_bytes = 0;
+    void *png = NULL, *jpeg = NULL;
+    vl2_status status =
+        vl2_boxes_parse(&boxes, &n, text, sizeof text - 1, 0, vl2_picture_width(picture),
+                        vl2_picture_height(picture), err);
+    if (status == VL2_OK) status = vl2_boxes_draw(&drawn, picture, boxes, n, 0, err);
+    if (status == VL2_OK) status = vl2_picture_encode(&jpeg, &n_bytes, drawn, "jpeg", err);
+    if (status == VL2_OK) status = vl2_picture_encode(&png, &n_bytes, drawn, "png", err);
+    if (status == VL2_OK) status = vl2_picture_decode(&read, png, n_bytes, "drawn", NULL, err);
+    vl2_free(boxes);
+    vl2_picture_free(drawn);
+    vl2_picture_free(read);
+    vl2_free(png);
+    vl2_free(jpeg);
+    return status;
+}
+
+/* A session, one forked from it, and a step of both. */
+static vl2_status step_two(vl2_engine *engine, vl2_error *err) {
+    vl2_session *sessions[2] = {NULL, NULL};
+    vl2_batch *batch = NULL;
+    const int32_t ids[] = {5, 6, 7};
+    vl2_status status = vl2_batch_create(&batch, engine, 4, 2, err);
+    if (status == VL2_OK) status = vl2_session_create(&sessions[0], engine, err);
+    if (status == VL2_OK) status = vl2_dev_feed_ids(sessions[0], ids, 3, err);
+    vl2_step steps[] = {{.session = sessions[0], .n_tokens = 3}};
+    if (status == VL2_OK) status = vl2_batch_step(batch, steps, 1, err);
+    if (status == VL2_OK) status = vl2_session_fork(&sessions[1], sessions[0], 2, err);
+    for (size_t i = 0; i < 2 && status == VL2_OK; i++) {
+        status = vl2_session_feed_token(sessions[i], 9, err);
+    }
+    vl2_step both[] = {{.session = sessions[0], .n_tokens = 1},
+                       {.session = sessions[1], .n_tokens = 1}};
+    if (status == VL2_OK) status = vl2_batch_step(batch, both, 2, err);
+    vl2_session_free(sessions[0]);
+    vl2_session_free(sessions[1]);
+    vl2_batch_free(batch);
+    return status;
+}
+
 static vl2_status run(const job *j, vl2_error *err) {
     vl2_engine *engine = NULL;
     vl2_picture *picture = NULL;
@@ -83,6 +129,8 @@ static vl2_status run(const job *j, vl2_error *err) {
     vl2_status status = vl2_engine_open(&engine, j->model, &options, err);
     if (status == VL2_OK) status = vl2_picture_open(&picture, j->picture, NULL, err);
     if (status == VL2_OK) status = ask(engine, picture, j, err);
+    if (status == VL2_OK) status = step_two(engine, err);
+    if (status == VL2_OK) status = draw(picture, err);
     vl2_picture_free(picture);
     vl2_engine_close(engine);
     return status;
