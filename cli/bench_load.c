@@ -144,11 +144,13 @@ vl2_status bench_memory(bench *b, vl2_error *err) {
     VL2_TRY(use_all(b, &after, chunk, err));
     vl2_dev_memory plan = vl2_dev_memory_of(b->engine, chunk);
     bench_row *row = bench_add(b, "memory", NULL, 0, "working memory and cache");
+    double weights = (double)(plan.weights_mapped + plan.weights_copied);
     row->planned = (double)(plan.kv_pool + plan.step_scratch + plan.vision_scratch +
-                            plan.weights_copied + plan.vocabulary);
-    row->taken = after - before;
-    row = bench_add(b, "memory", NULL, 0, "with the mapped weights");
-    row->planned = b->rows[b->n_rows - 2].planned + (double)plan.weights_mapped;
-    row->taken = after - before + (double)plan.weights_mapped;
+                            plan.backend_scratch + plan.session + plan.vocabulary);
+    row->taken = after - before - (double)plan.weights_copied;
+    double planned = row->planned + weights, taken = row->taken + weights;
+    row = bench_add(b, "memory", NULL, 0, "with the weights");
+    row->planned = planned;
+    row->taken = taken;
     return VL2_OK;
 }

@@ -65,8 +65,12 @@ static uint64_t physical_memory(void) {
     return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
 }
 
+static uint64_t working_memory(const vl2_dev_memory *m) {
+    return m->step_scratch + m->vision_scratch + m->backend_scratch + m->session + m->vocabulary;
+}
+
 static uint64_t total_memory(const vl2_dev_memory *m) {
-    return m->weights_mapped + m->weights_copied + m->kv_pool + m->step_scratch + m->vision_scratch;
+    return m->weights_mapped + m->weights_copied + m->kv_pool + working_memory(m);
 }
 
 static void say_memory(const work *w) {
@@ -75,7 +79,7 @@ static void say_memory(const work *w) {
     char a[32], b[32], c[32], d[32], e[32];
     size_text(a, sizeof a, m->weights_mapped);
     size_text(b, sizeof b, m->kv_pool);
-    size_text(c, sizeof c, m->step_scratch + m->vision_scratch + m->weights_copied);
+    size_text(c, sizeof c, working_memory(m) + m->weights_copied);
     size_text(d, sizeof d, total_memory(m));
     size_text(e, sizeof e, physical_memory());
     printf("\nMemory it takes\n"
@@ -205,13 +209,14 @@ static vl2_status write_json(vl2_buf *out, const work *w, vl2_error *err) {
                      i->ctx_tokens, i->kv_bytes_per_token, i->threads));
     VL2_TRY(quoted(out, "cpu_level", i->cpu_level, err));
     VL2_TRY(quoted(out, "compute", i->compute, err));
-    VL2_TRY(vl2_buf_addf(out, err,
-                         "\"memory\": {\"weights_mapped\": %" PRIu64
-                         ", \"weights_copied\": %" PRIu64 ", \"kv_pool\": %" PRIu64
-                         ", \"step_scratch\": %" PRIu64 ", \"vision_scratch\": %" PRIu64
-                         ", \"total\": %" PRIu64 "}",
-                         m->weights_mapped, m->weights_copied, m->kv_pool, m->step_scratch,
-                         m->vision_scratch, total_memory(m)));
+    VL2_TRY(vl2_buf_addf(
+        out, err,
+        "\"memory\": {\"weights_mapped\": %" PRIu64 ", \"weights_copied\": %" PRIu64
+        ", \"kv_pool\": %" PRIu64 ", \"step_scratch\": %" PRIu64 ", \"vision_scratch\": %" PRIu64
+        ", \"backend_scratch\": %" PRIu64 ", \"session\": %" PRIu64 ", \"vocabulary\": %" PRIu64
+        ", \"total\": %" PRIu64 "}",
+        m->weights_mapped, m->weights_copied, m->kv_pool, m->step_scratch, m->vision_scratch,
+        m->backend_scratch, m->session, m->vocabulary, total_memory(m)));
     if (w->options->tensors) VL2_TRY(json_tensors(out, w, err));
     return vl2_buf_addf(out, err, "}\n");
 }

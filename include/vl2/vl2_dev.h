@@ -76,7 +76,8 @@ typedef struct vl2_dev_work {
 VL2_API vl2_dev_work vl2_dev_work_of(const vl2_engine *engine);
 /* Memory, in bytes, that an engine's parts take. */
 typedef struct vl2_dev_memory {
-    uint64_t weights_mapped, weights_copied, kv_pool, step_scratch, vision_scratch, vocabulary;
+    uint64_t weights_mapped, weights_copied; /* in the files; in memory of the program's own */
+    uint64_t kv_pool, step_scratch, vision_scratch, backend_scratch, session, vocabulary;
 } vl2_dev_memory;
 VL2_API vl2_dev_memory vl2_dev_memory_of(const vl2_engine *engine, size_t chunk_tokens);
 /* SHA-256 in pieces, for downloads. */

@@ -128,15 +128,31 @@ vl2_status vl2_dev_make_views(size_t *n_views, vl2_engine *engine, const vl2_pic
     return VL2_OK;
 }
 
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+/* One scratch serves steps, tower and projector: the largest of them. */
+static size_t backend_bytes(const vl2_engine *engine, size_t chunk) {
+    size_t rows, cols, some_rows, some_cols;
+    vl2_decoder_extent(&rows, &cols, &engine->config, chunk);
+    vl2_siglip_extent(&some_rows, &some_cols, &engine->config, 1);
+    rows = larger(rows, some_rows);
+    cols = larger(cols, some_cols);
+    vl2_projector_extent(&some_rows, &some_cols, &engine->config, 1);
+    return vl2_backend_scratch(engine->be, larger(rows, some_rows), larger(cols, some_cols));
+}
+
 vl2_dev_memory vl2_dev_memory_of(const vl2_engine *engine, size_t chunk_tokens) {
     const vl2_language_config *lang = &engine->config.lang;
     size_t rows = chunk_tokens ? chunk_tokens : engine->ctx_tokens;
+    size_t blocks = engine->ctx_tokens / VL2_KV_BLOCK + 1;
     return (vl2_dev_memory){
         .weights_mapped = engine->checkpoint ? vl2_checkpoint_bytes(engine->checkpoint) : 0,
-        .weights_copied = engine->checkpoint ? 0 : engine->info.weight_bytes,
+        .weights_copied = engine->weights.owned_bytes,
         .kv_pool = vl2_kv_pool_bytes(lang, engine->be->kv_type, engine->kv_tokens),
         .step_scratch = vl2_batch_plan(engine, rows, 1),
         .vision_scratch = vl2_rows_plan(&engine->config),
+        .backend_scratch = backend_bytes(engine, rows),
+        .session = lang->vocab * sizeof(float) + blocks * sizeof(uint32_t),
         .vocabulary = engine->tokenizer ? vl2_tokenizer_bytes(engine->tokenizer) : 0,
     };
 }

@@ -89,22 +89,23 @@ size_t vl2_decoder_plan(const vl2_config *config, size_t max_rows, size_t max_se
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
-/* The backend's scratch for everything that a step asks of it. */
-static vl2_status reserve(vl2_backend *be, const vl2_language_config *lang, size_t max_rows,
-                          vl2_error *err) {
-    size_t rows = max_rows, cols = larger(lang->hidden, lang->dense_width);
+void vl2_decoder_extent(size_t *rows, size_t *cols, const vl2_config *config, size_t max_rows) {
+    const vl2_language_config *lang = &config->lang;
+    size_t most = max_rows, widest = larger(lang->hidden, lang->dense_width);
     if (lang->use_mla) {
-        rows = larger(rows, VL2_ATTN_MLA_KEYS);
-        cols = larger(cols, lang->heads * larger(lang->kv_lora + lang->rope_dim, lang->v_dim));
-        cols = larger(cols, larger(lang->q_lora, lang->heads * (lang->nope_dim + lang->rope_dim)));
+        size_t query = lang->heads * (lang->nope_dim + lang->rope_dim);
+        most = larger(most, VL2_ATTN_MLA_KEYS);
+        widest = larger(widest, lang->heads * larger(lang->kv_lora + lang->rope_dim, lang->v_dim));
+        widest = larger(widest, larger(lang->q_lora, query));
     } else {
-        cols = larger(cols, lang->heads * lang->head_dim);
+        widest = larger(widest, lang->heads * lang->head_dim);
     }
     if (lang->experts) {
-        rows = larger(rows, max_rows * lang->experts_per_token);
-        cols = larger(cols, larger(lang->expert_width, lang->shared_width));
+        most = larger(most, max_rows * lang->experts_per_token);
+        widest = larger(widest, larger(lang->expert_width, lang->shared_width));
     }
-    return vl2_backend_reserve(be, rows, cols, err);
+    *rows = most;
+    *cols = widest;
 }
 
 vl2_status vl2_decoder_create(vl2_decoder **out, vl2_backend *be, const vl2_config *config,
@@ -116,7 +117,9 @@ vl2_status vl2_decoder_create(vl2_decoder **out, vl2_backend *be, const vl2_conf
         return vl2_fail(err, VL2_ERR_ARGUMENT,
                         "a step of %zu rows and %zu sessions is not possible", max_rows, max_seqs);
     }
-    VL2_TRY(reserve(be, lang, max_rows, err));
+    size_t scratch_rows, scratch_cols;
+    vl2_decoder_extent(&scratch_rows, &scratch_cols, config, max_rows);
+    VL2_TRY(vl2_backend_reserve(be, scratch_rows, scratch_cols, err));
     vl2_decoder *decoder = vl2_mem_calloc(1, sizeof *decoder);
     if (!decoder) return vl2_fail_memory(err, "the decoder", sizeof *decoder);
     *decoder = (vl2_decoder){.be = be,

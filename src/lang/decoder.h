@@ -26,6 +26,8 @@ typedef struct vl2_decoder vl2_decoder; /* the plan and scratch of steps of up t
 /* Bytes that creating one takes for its steps (the backend's own scratch apart). */
 size_t vl2_decoder_plan(const vl2_config *config, size_t max_rows, size_t max_seqs,
                         size_t max_tokens);
+/* What the backend's scratch must hold for those steps: see vl2_backend_reserve. */
+void vl2_decoder_extent(size_t *rows, size_t *cols, const vl2_config *config, size_t max_rows);
 /* max_tokens: of one sequence. config, weights and be must outlive it. */
 vl2_status vl2_decoder_create(vl2_decoder **out, vl2_backend *be, const vl2_config *config,
                               const vl2_weights *weights, size_t max_rows, size_t max_seqs,

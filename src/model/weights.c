@@ -169,6 +169,7 @@ typedef struct chunk {
 
 typedef struct owned {
     chunk *chunks;
+    size_t bytes;      /* of them */
     vl2_arena made_up; /* matrices of a dummy */
 } owned;
 
@@ -183,6 +184,7 @@ static void *own(owned *o, size_t n, size_t bytes, vl2_error *err) {
     memset(c, 0, size);
     c->next = o->chunks;
     o->chunks = c;
+    o->bytes += size;
     return c->data;
 }
 
@@ -516,6 +518,7 @@ static vl2_status bind_into(vl2_weights *out, binder *b, size_t made_up_bytes) {
     if (made_up_bytes)
         status = vl2_arena_take(&b->owned->made_up, made_up_bytes, "made-up weights", b->err);
     if (status == VL2_OK) status = bind_all(b);
+    out->owned_bytes = b->owned->bytes + b->owned->made_up.size;
     if (status != VL2_OK) vl2_weights_free(out);
     return status;
 }

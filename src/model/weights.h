@@ -70,6 +70,7 @@ typedef struct vl2_weights {
     vl2_norm norm;                  /* [D] */
     vl2_mat head;                   /* [V,D]; the embedding when tied */
     void *owned;                    /* widened vectors and the arrays above */
+    size_t owned_bytes;             /* of that */
     uint64_t parameters, activated; /* counts, of the tensors bound */
 } vl2_weights;
 
