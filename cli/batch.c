@@ -224,13 +224,13 @@ static vl2_status read_waiting(batch *b, vl2_error *err) {
     return VL2_OK;
 }
 
-/* Pictures view by view, so that Ctrl-C is heard. */
+/* A Ctrl-C on the way is no failure of the conversation: its line is read again the next time. */
 static vl2_status encode(batch *b, slot *s, vl2_error *err) {
-    size_t left = 1;
-    while (left && !cli_terminal_interrupted()) {
-        VL2_TRY(vl2_prompt_encode(s->prompt, b->engine, 1, &left, err));
-    }
-    return VL2_OK;
+    vl2_error stop = {0};
+    vl2_prompt_set_poll(s->prompt, cli_terminal_poll, NULL);
+    vl2_status status = vl2_prompt_encode(s->prompt, b->engine, 0, NULL, &stop);
+    if (status == VL2_OK || status == VL2_ERR_CANCELLED) return VL2_OK;
+    return vl2_fail(err, status, "%s", stop.text);
 }
 
 /* Fills free slots, as far as the KV pool surely has room to the end of every answer. */
@@ -273,7 +273,10 @@ static size_t plan_step(const batch *b, vl2_step *steps, slot **stepped) {
 
 static vl2_status step(batch *b, vl2_step *steps, slot **stepped, vl2_error *err) {
     size_t n = plan_step(b, steps, stepped);
-    VL2_TRY(vl2_batch_step(b->steps, steps, n, err));
+    vl2_error stop = {0};
+    vl2_status status = vl2_batch_step(b->steps, steps, n, &stop);
+    if (status == VL2_ERR_CANCELLED) return VL2_OK;
+    if (status != VL2_OK) return vl2_fail(err, status, "%s", stop.text);
     for (size_t i = 0; i < n; i++) {
         slot *s = stepped[i];
         vl2_error why = {0};
@@ -338,7 +341,9 @@ static vl2_status open_engine(batch *b, vl2_error *err) {
     b->pool = vl2_engine_info(b->engine)->kv_tokens;
     b->chunk = o->chunk_size && o->chunk_size < ctx ? o->chunk_size : ctx;
     cli_turn_options(&b->answer, o);
-    return vl2_batch_create(&b->steps, b->engine, b->chunk + o->parallel, o->parallel, err);
+    VL2_TRY(vl2_batch_create(&b->steps, b->engine, b->chunk + o->parallel, o->parallel, err));
+    vl2_batch_set_poll(b->steps, cli_terminal_poll, NULL);
+    return VL2_OK;
 }
 
 static vl2_status begin(batch *b, vl2_error *err) {

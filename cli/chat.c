@@ -63,9 +63,9 @@ static vl2_status say_boxes(chat *c, const cli_turn *turn, vl2_error *err) {
 static void say_speed(const chat *c, const cli_turn *turn) {
     double tokens = (double)turn->usage.completion_tokens;
     if (c->options->quiet || !(c->options->verbose || cli_terminal_is_err())) return;
-    cli_terminal_note("  %zu new prompt tokens in %.1f s (%zu known), answer at %.1f tokens/s",
-                      c->talk.computed, c->talk.prefill_ms / 1e3, c->talk.reused,
-                      c->talk.decode_ms > 0 ? tokens / c->talk.decode_ms * 1e3 : 0);
+    cli_terminal_note("  %zu new prompt token%s in %.1f s (%zu known), answer at %.1f tokens/s",
+                      c->talk.computed, c->talk.computed == 1 ? "" : "s", c->talk.prefill_ms / 1e3,
+                      c->talk.reused, c->talk.decode_ms > 0 ? tokens / c->talk.decode_ms * 1e3 : 0);
 }
 
 /* What was said becomes a message. An <image> that the model made up is left out: only a user's may
@@ -201,6 +201,13 @@ static size_t first_message(const cli_conversation *c) {
     return c->n && c->messages[0].role == VL2_ROLE_SYSTEM ? 1 : 0;
 }
 
+static void say_done(const chat *c, const char *what) {
+    size_t n = c->conversation.n;
+    if (!c->options->quiet) {
+        cli_terminal_note("  %s; %zu message%s left", what, n, n == 1 ? " is" : "s are");
+    }
+}
+
 static vl2_status clear(chat *c) {
     size_t first = first_message(&c->conversation);
     if (c->conversation.n > first) {
@@ -212,6 +219,7 @@ static vl2_status clear(chat *c) {
         vl2_picture_free(draft->pictures[draft->n_pictures]);
         vl2_mem_free(draft->paths[draft->n_pictures]);
     }
+    say_done(c, "begun anew");
     return VL2_OK;
 }
 
@@ -226,6 +234,7 @@ static vl2_status undo(chat *c, bool question_too, vl2_error *err) {
     }
     if (question_too && talk->n > first_message(talk)) {
         cli_conversation_remove(talk, talk->n - 1, 1);
+        say_done(c, "the last question is taken back");
     }
     return VL2_OK;
 }
@@ -295,8 +304,9 @@ static vl2_status command(chat *c, const char *text, vl2_error *err) {
     char name[32];
     snprintf(name, sizeof name, "%.*s", (int)(n < 31 ? n : 31), text);
     const char *near = cli_options_nearest(name, NAMES, 8);
-    return vl2_fail(err, VL2_ERR_ARGUMENT, "there is no %s%s%s", name,
-                    near ? "; did you mean " : "; /help lists what there is", near ? near : "");
+    return vl2_fail(err, VL2_ERR_ARGUMENT, "there is no %s; %s%s%s", name,
+                    near ? "did you mean " : "/help lists what there is", near ? near : "",
+                    near ? "?" : "");
 }
 
 /* ---- the loop -------------------------------------------------------------------------------------- */

@@ -14,6 +14,8 @@
 
 enum { MAX_MESSAGES = 65536, MAX_FILE = 256 << 20 };
 
+static const char TAG[] = "<image>";
+
 /* ---- building -------------------------------------------------------------------------------- */
 
 static void free_message(cli_message *m) {
@@ -289,6 +291,33 @@ const vl2_picture *cli_conversation_last_picture(const cli_conversation *c, size
     return last;
 }
 
+static size_t count_tags(const char *text) {
+    size_t n = 0;
+    for (; (text = strstr(text, TAG)) != NULL; text += sizeof TAG - 1) n++;
+    return n;
+}
+
+/* The text with a tag for each picture, as `run --conversation` wants it: missing ones in front, one a
+ * line; of surplus ones the first go. */
+static vl2_status write_text(vl2_buf *out, const cli_message *m, vl2_error *err) {
+    vl2_buf text = {0};
+    const char *start = m->text ? m->text : "", *rest = start;
+    size_t tags = m->role == VL2_ROLE_USER ? count_tags(rest) : m->n_pictures;
+    vl2_status status = VL2_OK;
+    for (size_t n = tags; n < m->n_pictures && status == VL2_OK; n++) {
+        status = vl2_buf_addf(&text, err, "%s\n", TAG);
+    }
+    for (; tags > m->n_pictures && status == VL2_OK; tags--) {
+        const char *tag = strstr(rest, TAG);
+        status = vl2_buf_add(&text, rest, (size_t)(tag - rest), err);
+        rest = tag + sizeof TAG - 1;
+    }
+    if (status == VL2_OK) status = vl2_buf_add(&text, rest, m->size - (size_t)(rest - start), err);
+    if (status == VL2_OK) status = vl2_json_quote(out, text.data, text.size, err);
+    vl2_buf_free(&text);
+    return status;
+}
+
 vl2_status cli_conversation_write(vl2_buf *out, const cli_conversation *c, vl2_error *err) {
     static const char *const NAMES[] = {
         [VL2_ROLE_USER] = "user", [VL2_ROLE_ASSISTANT] = "assistant", [VL2_ROLE_SYSTEM] = "system"};
@@ -297,7 +326,7 @@ vl2_status cli_conversation_write(vl2_buf *out, const cli_conversation *c, vl2_e
         const cli_message *m = &c->messages[i];
         VL2_TRY(vl2_buf_addf(out, err, "%s\n  {\"role\": \"%s\", \"content\": ", i ? "," : "",
                              NAMES[m->role]));
-        VL2_TRY(vl2_json_quote(out, m->text, m->size, err));
+        VL2_TRY(write_text(out, m, err));
         for (size_t k = 0; k < m->n_pictures; k++) {
             VL2_TRY(vl2_buf_addf(out, err, k ? ", " : ", \"images\": ["));
             VL2_TRY(vl2_json_quote(out, m->paths[k], strlen(m->paths[k]), err));

@@ -385,8 +385,9 @@ vl2_status cli_options_set(cli_options *out, const char *name, const char *value
     const option *o = by_name(name, strlen(name), CLI_CHAT);
     if (!o || o->group != ANSWER) {
         const char *near = nearest_option(name, CLI_CHAT, true);
-        return vl2_fail(err, VL2_ERR_ARGUMENT, "there is no setting %s%s%s", name,
-                        near ? "; did you mean " : "; /set shows them", near ? near : "");
+        return vl2_fail(err, VL2_ERR_ARGUMENT, "there is no setting %s; %s%s%s", name,
+                        near ? "did you mean " : "/set shows them", near ? near : "",
+                        near ? "?" : "");
     }
     if (o->kind == FLAG) {
         bool on = !strcmp(value, "on");

@@ -15,6 +15,7 @@ vl2_status cli_talk_start(cli_talk *out, vl2_engine *engine, size_t chunk_size, 
     out->cached = vl2_mem_array(ctx + 1, sizeof *out->cached);
     if (!out->cached) return vl2_fail_memory(err, "the ids of a conversation", ctx);
     VL2_TRY(vl2_batch_create(&out->steps, engine, out->chunk, 1, err));
+    vl2_batch_set_poll(out->steps, cli_terminal_poll, NULL);
     return vl2_session_create(&out->session, engine, err);
 }
 
@@ -119,6 +120,7 @@ static size_t missing_views(const vl2_prompt *prompt, size_t skipped) {
 
 static vl2_status encode(cli_talk *t, vl2_prompt *prompt, vl2_error *err) {
     size_t total = missing_views(prompt, t->reused), left = total;
+    vl2_prompt_set_poll(prompt, cli_terminal_poll, NULL);
     while (left && !cli_terminal_interrupted()) {
         VL2_TRY(vl2_prompt_encode(prompt, t->engine, 1, &left, err));
         cli_progress_show("pictures", total - left, total, "views");
@@ -154,14 +156,17 @@ static vl2_status decode(cli_turn *turn, cli_talk *t, const vl2_generate_options
                          vl2_error *err) {
     double begun = cli_clock_ms();
     vl2_status status = VL2_OK;
+    vl2_error stop = {0};
     while (!turn->done && !cli_terminal_interrupted() && status == VL2_OK) {
         size_t before = turn->n_ids;
         VL2_TRY(cli_turn_take(turn, t->session, err));
         status = say_news(turn, options);
         if (turn->done || status != VL2_OK) break;
         if (turn->n_ids > before) t->cached[vl2_session_length(t->session)] = turn->ids[before];
-        VL2_TRY(step(t, 1, err));
+        status = step(t, 1, &stop);
     }
+    if (status != VL2_OK && status != VL2_ERR_CANCELLED)
+        return vl2_fail(err, status, "%s", stop.text);
     if (!turn->done) turn->finish = VL2_FINISH_CANCELLED;
     VL2_TRY(cli_turn_finish(turn, err));
     t->decode_ms = cli_clock_ms() - begun;
@@ -171,8 +176,11 @@ static vl2_status decode(cli_turn *turn, cli_talk *t, const vl2_generate_options
 
 static vl2_status compute(cli_turn *turn, cli_talk *t, vl2_prompt *prompt,
                           const vl2_generate_options *options, vl2_error *err) {
-    VL2_TRY(encode(t, prompt, err));
-    if (!cli_terminal_interrupted()) VL2_TRY(prefill(t, err));
+    vl2_error stop = {0}; /* a Ctrl-C is no error: what was said is kept */
+    vl2_status status = encode(t, prompt, &stop);
+    if (status == VL2_OK && !cli_terminal_interrupted()) status = prefill(t, &stop);
+    if (status != VL2_OK && status != VL2_ERR_CANCELLED)
+        return vl2_fail(err, status, "%s", stop.text);
     return decode(turn, t, options, err);
 }
 

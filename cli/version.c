@@ -10,8 +10,8 @@ int cli_version_main(cli_options *options) {
     (void)options;
     printf("vl2 %s\n", vl2_version());
     printf("features    %s\n", vl2_build_features());
-    printf("program    %s%s\n", VL2_HAS_EDIT ? " chat with line editing" : " chat",
-           VL2_HAS_CURL ? ", pull" : "");
+    printf("program    %s%s%s\n", VL2_HAS_EDIT ? " chat with line editing" : " chat",
+           VL2_HAS_CURL ? ", pull" : "", VL2_HAS_SERVER ? ", serve" : "");
     printf("CPU levels ");
     for (; *levels; levels++) {
         printf(" %s", *levels);

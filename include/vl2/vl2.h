@@ -203,6 +203,10 @@ typedef struct vl2_rows vl2_rows;
  * remain. Rows that were set before cost nothing. */
 VL2_API vl2_status vl2_prompt_encode(vl2_prompt *prompt, vl2_engine *engine, size_t max_views,
                                      size_t *left, vl2_error *err);
+/* Asked between the tower's layers and a step's: not 0 ends the call with VL2_ERR_CANCELLED, and it
+ * can be made again as if it had not been. */
+typedef int (*vl2_poll_fn)(void *user);
+VL2_API void vl2_prompt_set_poll(vl2_prompt *prompt, vl2_poll_fn poll, void *user);
 /* The first n_tokens are in a cache already: pictures that end within them are not encoded. */
 VL2_API void vl2_prompt_skip(vl2_prompt *prompt, size_t n_tokens);
 VL2_API vl2_rows *vl2_prompt_rows(const vl2_prompt *prompt,
@@ -250,6 +254,7 @@ VL2_API size_t vl2_batch_plan(const vl2_engine *engine, size_t max_rows,
 VL2_API vl2_status vl2_batch_create(vl2_batch **out, vl2_engine *engine, size_t max_rows,
                                     size_t max_sessions, vl2_error *err);
 VL2_API void vl2_batch_free(vl2_batch *batch);
+VL2_API void vl2_batch_set_poll(vl2_batch *batch, vl2_poll_fn poll, void *user);
 /* Processes the given tokens of all sessions together. A session's results do not depend on its
  * company. On failure no session has moved (VL2_ERR_KV_FULL: free some, or step fewer). */
 VL2_API vl2_status vl2_batch_step(vl2_batch *batch, const vl2_step *steps, size_t n_steps,

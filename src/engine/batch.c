@@ -11,6 +11,8 @@ struct vl2_batch {
     vl2_decoder *decoder;
     vl2_decoder_seq *seqs; /* [max_sessions] */
     size_t max_rows, max_sessions;
+    vl2_poll_fn poll; /* of vl2_batch_step; maybe NULL */
+    void *poll_user;
 };
 
 size_t vl2_batch_plan(const vl2_engine *engine, size_t max_rows, size_t max_sessions) {
@@ -41,6 +43,11 @@ vl2_status vl2_batch_create(vl2_batch **out, vl2_engine *engine, size_t max_rows
     }
     *out = batch;
     return VL2_OK;
+}
+
+void vl2_batch_set_poll(vl2_batch *batch, vl2_poll_fn poll, void *user) {
+    batch->poll = poll;
+    batch->poll_user = user;
 }
 
 void vl2_batch_free(vl2_batch *batch) {
@@ -167,5 +174,5 @@ vl2_status vl2_batch_run(vl2_batch *batch, const vl2_step *steps, size_t n_steps
 }
 
 vl2_status vl2_batch_step(vl2_batch *batch, const vl2_step *steps, size_t n_steps, vl2_error *err) {
-    return vl2_batch_run(batch, steps, n_steps, NULL, NULL, NULL, err);
+    return vl2_batch_run(batch, steps, n_steps, NULL, batch->poll, batch->poll_user, err);
 }

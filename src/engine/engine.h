@@ -108,6 +108,8 @@ struct vl2_prompt {
     size_t n_spans;
     size_t n_skipped; /* first tokens that are in a cache already */
     vl2_encoding now; /* of the first span without rows */
+    vl2_poll_fn poll; /* of vl2_prompt_encode; maybe NULL */
+    void *poll_user;
     vl2_encode_times times;
 };
 

@@ -226,9 +226,15 @@ vl2_status vl2_prompt_encode_views(vl2_prompt *prompt, vl2_engine *engine,
     return VL2_OK;
 }
 
+void vl2_prompt_set_poll(vl2_prompt *prompt, vl2_poll_fn poll, void *user) {
+    prompt->poll = poll;
+    prompt->poll_user = user;
+}
+
 vl2_status vl2_prompt_encode(vl2_prompt *prompt, vl2_engine *engine, size_t max_views, size_t *left,
                              vl2_error *err) {
-    vl2_encode_request request = {.max_views = max_views};
+    vl2_encode_request request = {
+        .max_views = max_views, .poll = prompt->poll, .poll_user = prompt->poll_user};
     return vl2_prompt_encode_views(prompt, engine, &request, left, err);
 }
 

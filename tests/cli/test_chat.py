@@ -46,6 +46,15 @@ class Chat(ProgramTest):
             so_far = self.write("so_far.json", talk[:turn])
             self.assertEqual(self.good("run", *F32, "--conversation", so_far), talk[turn]["content"] + "\n", turn)
 
+    def test_what_was_saved_can_be_run(self):
+        save = self.folder / "talk.json"
+        picture = CASES / "img0.png"
+        out, _ = self.talk(f"/image {picture}\nWhat is it?\n/image {picture}\nA <image> and <image>?\n/save {save}\n", "-q")
+        talk = json.loads(save.read_text())
+        self.assertEqual([m["content"].count("<image>") for m in talk[::2]], [1, 1])
+        so_far = self.write("so_far.json", talk[:3])
+        self.assertEqual(self.good("run", "-q", *F32, "--conversation", so_far), talk[3]["content"] + "\n")
+
     def test_retry_undo_clear(self):
         one, _ = self.talk("Hello\n")
         self.assertEqual(self.talk("Hello\n/retry\n")[0], one * 2)
@@ -55,7 +64,7 @@ class Chat(ProgramTest):
     def test_commands_that_fail_say_so_and_the_chat_goes_on(self):
         out, err = self.talk("/undo\n/retry\n/imag x\n/image none.png\n/set temprature 1\n/set top-p 7\n/save\n"
                              "/set\n/help\nHello\n/quit\nnever said\n")
-        for text in ("nothing has been said yet", "did you mean /image", "none.png", "did you mean temperature",
+        for text in ("nothing has been said yet", "did you mean /image?", "none.png", "did you mean temperature?",
                      "--top-p takes 0 to 1", "/save needs", "repetition-penalty", "/retry         answer"):
             self.assertIn(text, err)
         self.assertEqual(out, self.talk("Hello\n")[0])

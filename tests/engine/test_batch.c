@@ -125,6 +125,45 @@ static void step_all(vl2_batch *batch, vl2_session *session) {
     must(err, vl2_batch_step(batch, &step, 1, &err));
 }
 
+static int at_third(void *user) { return ++*(int *)user == 3; }
+
+/* Cancelled between layers, a step has moved nothing; made again, it gives the same bits. */
+static void test_a_cancelled_step_moves_nothing(void **state) {
+    (void)state;
+    golden_case c = golden_named("mini-base/one_image");
+    vl2_engine *engine = open_engine(c.model, VL2_COMPUTE_AUTO, 2, NULL);
+    vl2_prompt *prompt = open_prompt(engine, c.conversation);
+    size_t vocab = vl2_engine_info(engine)->vocab_size, n, left;
+    int polls = 0, views = 0;
+    vl2_error err = {0};
+    vl2_batch *batch;
+    vl2_session *whole, *cut;
+    vl2_prompt_ids(prompt, &n);
+    vl2_prompt_set_poll(prompt, at_third, &views);
+    assert_int_equal(vl2_prompt_encode(prompt, engine, 0, &left, &err), VL2_ERR_CANCELLED);
+    assert_null(vl2_prompt_rows(prompt, 0));
+    err = (vl2_error){0};
+    must(err, vl2_prompt_encode(prompt, engine, 0, &left, &err));
+    must(err, vl2_batch_create(&batch, engine, n, 1, &err));
+    must(err, vl2_session_create(&whole, engine, &err));
+    must(err, vl2_session_create(&cut, engine, &err));
+    must(err, vl2_session_feed_prompt(whole, prompt, 0, &err));
+    must(err, vl2_session_feed_prompt(cut, prompt, 0, &err));
+    step_all(batch, whole);
+    vl2_batch_set_poll(batch, at_third, &polls);
+    vl2_step step = {.session = cut, .n_tokens = n};
+    assert_int_equal(vl2_batch_step(batch, &step, 1, &err), VL2_ERR_CANCELLED);
+    assert_int_equal(vl2_session_length(cut), 0);
+    assert_int_equal(vl2_session_pending(cut), n);
+    step_all(batch, cut);
+    assert_memory_equal(vl2_session_logits(cut), vl2_session_logits(whole), vocab * sizeof(float));
+    vl2_session_free(whole);
+    vl2_session_free(cut);
+    vl2_batch_free(batch);
+    vl2_prompt_free(prompt);
+    vl2_engine_close(engine);
+}
+
 /* Forks anywhere - in the middle of a block too - give the bits of a session that began afresh. */
 static void check_fork(const char *name, size_t at) {
     golden_case c = golden_named(name);
@@ -258,9 +297,8 @@ static void test_wrong_steps(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_company),
-        cmocka_unit_test(test_fork),
-        cmocka_unit_test(test_pool_full),
+        cmocka_unit_test(test_company),     cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_pool_full),   cmocka_unit_test(test_a_cancelled_step_moves_nothing),
         cmocka_unit_test(test_wrong_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
