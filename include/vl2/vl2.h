@@ -1,25 +1,33 @@
 /* vl2.h - DeepSeek-VL2 on ordinary computers: the public interface of libvl2.
  *
- * A worked example, errors left out (each call below returns a vl2_status and fills `err`):
+ * A worked example:
  *
- *     vl2_engine *engine;   vl2_picture *photo;   vl2_prompt *prompt;   vl2_answer *answer;
+ *     vl2_engine *engine = NULL;
+ *     vl2_picture *photo = NULL;
+ *     vl2_prompt *prompt = NULL;
+ *     vl2_answer *answer = NULL;
  *     vl2_error err = {0};
- *     vl2_engine_open(&engine, "deepseek-vl2-tiny", NULL, &err);
- *     vl2_picture_open(&photo, "photo.jpg", NULL, &err);
+ *     bool ok = vl2_engine_open(&engine, "deepseek-vl2-tiny", NULL, &err) == VL2_OK &&
+ *               vl2_picture_open(&photo, "photo.jpg", NULL, &err) == VL2_OK;
  *     const vl2_picture *pictures[] = {photo};
  *     vl2_message ask = {.role = VL2_ROLE_USER, .text = "<image>\nWhat is this?", .text_size = 21,
  *                        .pictures = pictures, .n_pictures = 1};
- *     vl2_prompt_build(&prompt, engine, &ask, 1, NULL, &err);
- *     vl2_generate(&answer, engine, prompt, NULL, &err);
- *     puts(vl2_answer_text(answer));
- *     vl2_answer_free(answer); vl2_prompt_free(prompt); vl2_picture_free(photo);
+ *     ok = ok && vl2_prompt_build(&prompt, engine, &ask, 1, NULL, &err) == VL2_OK &&
+ *          vl2_generate(&answer, engine, prompt, NULL, &err) == VL2_OK;
+ *     puts(ok ? vl2_answer_text(answer) : err.text);
+ *     vl2_answer_free(answer);
+ *     vl2_prompt_free(prompt);
+ *     vl2_picture_free(photo);
  *     vl2_engine_close(engine);
  *
  * Rules. Texts are UTF-8. A function that can fail returns a vl2_status; on failure its outputs are
  * untouched (an `out` object is not created) and `err`, which may be NULL, holds one line that names
- * the file, tensor, field or option. Every *_free takes NULL. Options: call the *_init function,
- * change what you want; NULL means the defaults. The library never exits, prints, reads the
- * environment or keeps state outside its objects; several engines may live in one process.
+ * the file, tensor, field or option. What an `out` gives is the caller's, freed by the *_free named
+ * after its type (NULL is fine), bare memory by vl2_free; what a call returns directly is borrowed and
+ * lives as long as the object that was asked. Texts and ids that are passed in are copied where they
+ * are kept. Options: call the *_init function, change what you want; NULL means the defaults. The
+ * library never exits, prints, reads the environment or keeps state outside its objects; several
+ * engines may live in one process.
  * Threads: what computes or holds a KV cache (encode, sessions, batches, generate) is used from one
  * thread at a time per engine. Pictures, vl2_prompt_build, tokenizing, streams, samplers and
  * vl2_engine_info only read the engine: any thread may use them meanwhile, each object one at a time. */
@@ -113,7 +121,7 @@ typedef struct vl2_info {
 } vl2_info;
 
 VL2_API void vl2_engine_options_init(vl2_engine_options *options);
-/* `path`: a folder as published, or a .gguf file. */
+/* `path`: a folder as published, or a .gguf file. Weights are mapped, and must not change meanwhile. */
 VL2_API vl2_status vl2_engine_open(vl2_engine **out, const char *path,
                                    const vl2_engine_options *options, vl2_error *err);
 VL2_API void vl2_engine_close(vl2_engine *engine); /* after all that was made from it */
@@ -254,6 +262,7 @@ VL2_API size_t vl2_batch_plan(const vl2_engine *engine, size_t max_rows,
 VL2_API vl2_status vl2_batch_create(vl2_batch **out, vl2_engine *engine, size_t max_rows,
                                     size_t max_sessions, vl2_error *err);
 VL2_API void vl2_batch_free(vl2_batch *batch);
+/* See vl2_poll_fn; NULL: nobody is asked. */
 VL2_API void vl2_batch_set_poll(vl2_batch *batch, vl2_poll_fn poll, void *user);
 /* Processes the given tokens of all sessions together. A session's results do not depend on its
  * company. On failure no session has moved (VL2_ERR_KV_FULL: free some, or step fewer). */
@@ -286,7 +295,8 @@ VL2_API void vl2_sampler_free(vl2_sampler *sampler);
 /* Chooses the next id from [vocab_size] logits (not changed) and remembers it. NaN: ERR_NUMERIC. */
 VL2_API vl2_status vl2_sampler_next(vl2_sampler *sampler, const float *logits, int32_t *id,
                                     vl2_error *err);
-/* chosen: the logprob of `id`; top: the `n_top` most probable, most probable first. */
+/* logits: [vocab_size]. *chosen: the logprob of `id`; top: room for the `n_top` most probable ones, most
+ * probable first. */
 VL2_API void vl2_logprobs(const vl2_engine *engine, const float *logits, int32_t id,
                           vl2_logprob *chosen, vl2_logprob *top, size_t n_top);
 

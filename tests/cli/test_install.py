@@ -83,6 +83,26 @@ class Installed(unittest.TestCase):
         for kind in ("shared", "static"):
             self.answers(self.folder / "made" / f"user_{kind}")
 
+    def test_the_worked_example_of_the_header_works(self):
+        text = (self.prefix / "include/vl2/vl2.h").read_text()
+        part = text.split("A worked example:\n", 1)[1].split("Rules.", 1)[0]
+        lines = [line[7:] for line in part.splitlines() if line.startswith(" *     ")]
+        self.assertGreater(len(lines), 10)
+        example = "\n".join(lines).replace("deepseek-vl2-tiny", str(SOURCE / "tests/golden/mini-tiny"))
+        example = example.replace("photo.jpg", str(SOURCE / "tests/golden/mini-tiny/golden/img0.png"))
+        path = self.folder / "example.c"
+        path.write_text("#include <stdio.h>\n#include <vl2/vl2.h>\nint main(void) {\n" + example + "\nreturn !ok;\n}\n")
+        flags = sh("pkg-config", "--cflags", "--libs", f"--define-variable=prefix={self.prefix}", "vl2",
+                   env=self.pkg).split()
+        sh(CC, "-Wall", "-Wextra", "-Werror", path, "-o", self.folder / "example", *flags)
+        self.assertTrue(sh(self.folder / "example", env={"LD_LIBRARY_PATH": str(self.lib)}).strip())
+        path.write_text(path.read_text().replace("img0.png", "none.png")) # its way to say what failed
+        sh(CC, path, "-o", self.folder / "example", *flags)
+        done = subprocess.run([self.folder / "example"], capture_output=True, text=True,
+                              env={**os.environ, "LD_LIBRARY_PATH": str(self.lib)})
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("none.png", done.stdout)
+
     def test_header_in_c99_and_cxx(self):
         include = self.prefix / "include"
         for compiler, standard, ending in (("cc", "c99", "c"), ("g++", "c++11", "cpp"), ("clang", "c99", "c")):
