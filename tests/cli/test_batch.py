@@ -81,6 +81,22 @@ class Batch(ProgramTest):
         self.good("batch", *F32, source, "-o", out)
         self.check_golden(out)
 
+    def test_killed_again_and_again_it_comes_to_the_same_end(self):
+        source, out = self.golden(repeat=40), self.folder / "out.jsonl"
+        words = [PROGRAM, "batch", *map(str, F32), str(source), "-o", str(out), "--parallel", "4"]
+        for _ in range(4):
+            size = out.stat().st_size if out.exists() else 0
+            process = subprocess.Popen(words, env=environment(), stderr=subprocess.DEVNULL)
+            end = time.monotonic() + 60
+            while process.poll() is None and time.monotonic() < end and (
+                    not out.exists() or out.stat().st_size <= size + 500):
+                time.sleep(0.002)
+            process.kill()
+            process.wait()
+        self.good("batch", *F32, source, "-o", out)
+        self.check_golden(out, repeat=40)
+        self.assertEqual(len(lines(out)), 40 * len(NAMES))
+
     def test_a_bad_line_is_an_answer_with_an_error(self):
         good = {"id": "good", "messages": messages("text")}
         bad = [
