@@ -15,7 +15,7 @@ PICTURES = [(MINI / "golden" / f"img{i}.png").read_bytes() for i in range(4)]
 
 
 class Server:
-    def __init__(self, *words, model=MINI, **how):
+    def __init__(self, *words, model=MINI, where="127.0.0.1", **how):
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen([PROGRAM, "serve", "-m", str(model), "--port", "0", "--compute", "f32", *words],
                                         stderr=self.log, stdout=subprocess.DEVNULL, **how)
@@ -24,7 +24,7 @@ class Server:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(self.said())
             time.sleep(0.05)
-        self.port = int(self.said().split("http://127.0.0.1:")[1].split("/")[0])
+        self.port = int(self.said().split(f"http://{where}:")[1].split("/")[0])
 
     def said(self):
         self.log.seek(0)
@@ -46,6 +46,8 @@ class Server:
     def stream(self, **body):
         status, data, _ = self.request("POST", "/v1/chat/completions", {**body, "stream": True})
         lines = [line[6:] for line in data.decode().split("\n") if line.startswith("data: ")]
+        if not lines: # refused before it began
+            return status, [json.loads(data)], ""
         return status, [json.loads(line) for line in lines[:-1]], lines[-1]
 
     def metric(self, name):
