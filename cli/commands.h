@@ -12,6 +12,7 @@ int cli_inspect_main(cli_options *options);
 int cli_tokenize_main(cli_options *options);
 int cli_detokenize_main(cli_options *options);
 int cli_trace_main(cli_options *options);
+int cli_quantize_main(cli_options *options);
 int cli_pull_main(cli_options *options);
 int cli_serve_main(cli_options *options);
 int cli_version_main(cli_options *options);

@@ -59,6 +59,16 @@ static const cli_command COMMANDS[] = {
      "Runs one conversation on the production path and writes what each stage made of it.",
      "vl2 trace -m checkpoint --compute f32 --conversation talk.json -o trace.safetensors --greedy 24",
      0, 0, cli_trace_main},
+    {"quantize", CLI_QUANTIZE, "SRC DST.gguf [--type TYPE] [options]", "a smaller, faster copy of a model, in one file",
+     "Writes the model SRC (a folder, a .gguf file, or a fetched name) as a GGUF file with its weights in\n"
+     "another type. The file appears when it is complete. docs/QUANTIZATION.md says what each type costs.",
+     "vl2 quantize deepseek-vl2-tiny tiny-Q4_K_M.gguf --type Q4_K_M\n"
+     "vl2 run -m tiny-Q4_K_M.gguf -i photo.jpg \"What is this?\"\n"
+     "vl2 quantize deepseek-vl2-tiny tiny-Q8_0.gguf --type Q8_0 --tensor 'blk.0.*=BF16'\n"
+     "vl2 quantize deepseek-vl2-tiny text.gguf --half text --type Q8_0\n"
+     "vl2 quantize deepseek-vl2-tiny mmproj.gguf --half vision\n"
+     "vl2 run -m text.gguf --mmproj mmproj.gguf -i photo.jpg \"What is this?\"",
+     2, 2, cli_quantize_main},
     {"pull", CLI_PULL, "NAME [--from URL]", "fetch a model",
      "Downloads a model's files, goes on where a broken download stopped, and checks their sums. NAME is\n"
      "deepseek-vl2-tiny (7 GB), deepseek-vl2-small (32 GB), deepseek-vl2 (55 GB), or OWNER/NAME.",

@@ -20,7 +20,8 @@ typedef enum cli_command_bit { /* which commands take an option */
                                CLI_TRACE = 1 << 7,
                                CLI_PULL = 1 << 8,
                                CLI_VERSION = 1 << 9,
-                               CLI_SERVE = 1 << 10
+                               CLI_SERVE = 1 << 10,
+                               CLI_QUANTIZE = 1 << 11
 } cli_command_bit;
 
 enum {
@@ -59,6 +60,8 @@ typedef struct cli_options {
     bool full;
     size_t greedy;
     const char *positions, *from;
+    const char *mmproj, *type, *vision_type, *half;
+    cli_list tensor;
 
     const char *host, *root_path, *api_key, *api_key_file, *cors_origin, *media_dir, *name;
     size_t port, queue, connections, max_body, max_images, image_cache, kv_tokens, prefixes;

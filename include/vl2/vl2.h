@@ -104,6 +104,7 @@ typedef struct vl2_engine_options {
     vl2_progress_fn progress; /* NULL: none */
     void *progress_user;
     size_t kv_contexts; /* where kv_tokens is 0: the pool holds so many times ctx_tokens; 0: 1 */
+    const char *mmproj; /* the GGUF file with the vision half of a GGUF model; NULL: none */
 } vl2_engine_options;
 
 typedef struct vl2_info {

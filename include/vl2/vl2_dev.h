@@ -80,6 +80,30 @@ typedef struct vl2_dev_memory {
     uint64_t kv_pool, step_scratch, vision_scratch, backend_scratch, session, vocabulary;
 } vl2_dev_memory;
 VL2_API vl2_dev_memory vl2_dev_memory_of(const vl2_engine *engine, size_t chunk_tokens);
+/* A model written as a GGUF file, its weights in other types. */
+typedef enum vl2_dev_half {
+    VL2_DEV_BOTH_HALVES,
+    VL2_DEV_TEXT_HALF,  /* the language model alone */
+    VL2_DEV_VISION_HALF /* tower and projector alone: an mmproj file */
+} vl2_dev_half;
+typedef struct vl2_dev_quantize_options {
+    size_t struct_size;
+    const char *type;           /* a mix of vl2_dev_quantize_type */
+    const char *vision_type;    /* of the vision half's matrices; NULL: bfloat16 */
+    const char *const *tensors; /* "PATTERN=TYPE", later ones win */
+    size_t n_tensors;
+    const char *mmproj; /* the vision half of a GGUF source; NULL: in the source */
+    vl2_dev_half half;
+    int threads;
+    vl2_progress_fn progress; /* NULL: none */
+    int (*poll)(void *user);  /* not 0 stops it */
+    void *progress_user;      /* of both */
+} vl2_dev_quantize_options;
+VL2_API void vl2_dev_quantize_options_init(vl2_dev_quantize_options *options);
+/* Whole or not at all: target is there afterwards as it was before, or complete. */
+VL2_API vl2_status vl2_dev_quantize(const char *source, const char *target,
+                                    const vl2_dev_quantize_options *options, vl2_error *err);
+VL2_API const char *vl2_dev_quantize_type(size_t i); /* NULL behind the last */
 /* SHA-256 in pieces, for downloads. */
 VL2_API vl2_status vl2_dev_sha256_file(uint8_t out[32], const char *path, vl2_error *err);
 

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/sha256.h"
+#include "prompt/tokenizer_gguf.h"
 #include "image/views.h"
 #include "model/resolution.h"
 
@@ -14,10 +15,22 @@ struct vl2_dev_tokenizer {
     vl2_tokenizer *tokenizer;
 };
 
+static vl2_status open_tokenizer(vl2_tokenizer **out, const char *path, vl2_error *err) {
+    size_t size = strlen(path);
+    if (size <= 5 || strcmp(path + size - 5, ".gguf") != 0 || vl2_file_is_folder(path))
+        return vl2_tokenizer_open(out, path, NULL, NULL, err);
+    vl2_checkpoint *checkpoint;
+    VL2_TRY(vl2_checkpoint_open_gguf(&checkpoint, path, NULL, err));
+    vl2_status status =
+        vl2_tokenizer_gguf_open(out, vl2_checkpoint_keys(checkpoint), NULL, NULL, err);
+    vl2_checkpoint_close(checkpoint);
+    return status;
+}
+
 vl2_status vl2_dev_tokenizer_open(vl2_dev_tokenizer **out, const char *path, vl2_error *err) {
     vl2_dev_tokenizer *opened = vl2_mem_calloc(1, sizeof *opened);
     if (!opened) return vl2_fail_memory(err, "a tokenizer", sizeof *opened);
-    vl2_status status = vl2_tokenizer_open(&opened->tokenizer, path, NULL, NULL, err);
+    vl2_status status = open_tokenizer(&opened->tokenizer, path, err);
     if (status != VL2_OK) {
         vl2_mem_free(opened);
         return status;
@@ -49,7 +62,9 @@ struct vl2_dev_checkpoint {
 vl2_status vl2_dev_checkpoint_open(vl2_dev_checkpoint **out, const char *path, vl2_error *err) {
     vl2_dev_checkpoint *opened = vl2_mem_calloc(1, sizeof *opened);
     if (!opened) return vl2_fail_memory(err, "a checkpoint", sizeof *opened);
-    vl2_status status = vl2_file_is_folder(path)
+    size_t size = strlen(path);
+    bool gguf = size > 5 && strcmp(path + size - 5, ".gguf") == 0;
+    vl2_status status = vl2_file_is_folder(path) || gguf
                             ? vl2_checkpoint_open(&opened->checkpoint, path, err)
                             : vl2_checkpoint_open_file(&opened->checkpoint, path, err);
     if (status != VL2_OK) {

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "engine/source.h"
 
 enum {
     MAX_CONTEXT = 1 << 24, /* tokens: far over what any model was trained for */
@@ -177,71 +178,31 @@ static void page_in(const vl2_engine *engine) {
     }
 }
 
-/* The last part of a path, without slashes at its end. */
-static vl2_status base_name(char **out, const char *path, vl2_error *err) {
+vl2_status vl2_engine_base_name(char **out, const char *path, vl2_error *err) {
     size_t end = strlen(path);
     while (end > 1 && path[end - 1] == '/') end--;
+    if (end > 5 && memcmp(path + end - 5, ".gguf", 5) == 0) end -= 5;
     size_t start = end;
     while (start > 0 && path[start - 1] != '/') start--;
     *out = start < end ? vl2_mem_strdup(path + start, end - start) : vl2_mem_strdup(path, end);
     return *out ? VL2_OK : vl2_fail_memory(err, "the engine's name", end + 1);
 }
 
-/* …/models/demo, with or without slashes at its end. */
-static bool is_demo_path(const char *path) {
-    static const char demo[] = "models/demo";
-    size_t size = strlen(path), n = sizeof demo - 1;
-    while (size > 1 && path[size - 1] == '/') size--;
-    return size >= n && memcmp(path + size - n, demo, n) == 0 &&
-           (size == n || path[size - n - 1] == '/');
-}
-
-/* The demo checkpoint says so in its config.json, or is known by where the tree keeps it. */
-static vl2_status read_demo_mark(bool *out, const char *folder, vl2_error *err) {
-    char *path = NULL;
-    vl2_json_doc *doc = NULL;
-    vl2_status status;
-    VL2_GOTO(done, status, vl2_path_join(&path, folder, "config.json", err));
-    VL2_GOTO(done, status, vl2_json_read(&doc, path, MAX_CONFIG_BYTES, err));
-    status =
-        vl2_json_get_bool(out, vl2_json_root(doc), path, "vl2_demo", is_demo_path(folder), err);
-done:
-    vl2_json_free(doc);
-    vl2_mem_free(path);
-    return status;
-}
-
-static vl2_status check_path(const char *path, vl2_error *err) {
-    if (!path || !*path) return vl2_fail(err, VL2_ERR_ARGUMENT, "the model's path is empty");
-    size_t size = strlen(path);
-    if (size > 5 && strcmp(path + size - 5, ".gguf") == 0) {
-        return vl2_fail(err, VL2_ERR_UNSUPPORTED,
-                        "%s: GGUF files are not read by this version; give the folder of a "
-                        "published checkpoint",
-                        path);
-    }
-    if (!vl2_file_is_folder(path)) {
-        return vl2_fail(err, VL2_ERR_IO,
-                        "%s: %s; expected the folder of a checkpoint, with config.json", path,
-                        vl2_file_exists(path) ? "is a file" : "no such folder");
-    }
-    return VL2_OK;
-}
-
 static vl2_status load(vl2_engine *engine, const char *path, const vl2_engine_options *options,
                        vl2_error *err) {
-    vl2_config *config = &engine->config;
-    VL2_TRY(vl2_config_read(config, path, err));
-    VL2_TRY(vl2_checkpoint_open(&engine->checkpoint, path, err));
-    VL2_TRY(vl2_weights_bind(&engine->weights, config, engine->checkpoint, err));
-    const char *pad = config->image.pad_token[0] ? config->image.pad_token : NULL;
-    VL2_TRY(vl2_tokenizer_open(&engine->tokenizer, path, config->image.image_token, pad, err));
+    vl2_source source = {0};
+    vl2_status opened = vl2_source_open(&source, path, options->mmproj, err);
+    engine->config = source.config;
+    engine->checkpoint = source.checkpoint;
+    engine->weights = source.weights;
+    engine->tokenizer = source.tokenizer;
+    VL2_TRY(opened);
     char *name = NULL;
-    VL2_TRY(base_name(&name, path, err));
+    VL2_TRY(vl2_engine_base_name(&name, path, err));
     vl2_status status = vl2_engine_start(engine, options, name, err);
     vl2_mem_free(name);
     if (status != VL2_OK) return status;
-    VL2_TRY(read_demo_mark(&engine->info.is_demo, path, err));
+    engine->info.is_demo = source.is_demo;
     page_in(engine);
     log_start(engine);
     return VL2_OK;
@@ -251,7 +212,6 @@ vl2_status vl2_engine_open(vl2_engine **out, const char *path, const vl2_engine_
                            vl2_error *err) {
     vl2_engine_options given;
     VL2_TRY(vl2_engine_options_read(&given, options, err));
-    VL2_TRY(check_path(path, err));
     vl2_engine *engine = vl2_mem_calloc(1, sizeof *engine);
     if (!engine) return vl2_fail_memory(err, "the engine", sizeof *engine);
     vl2_status status = load(engine, path, &given, err);

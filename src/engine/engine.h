@@ -53,6 +53,8 @@ vl2_status vl2_engine_options_read(vl2_engine_options *out, const vl2_engine_opt
                                    vl2_error *err);
 void vl2_engine_log(const vl2_engine *engine, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+/* The last part of a path, without slashes or .gguf at its end (vl2_mem_free). */
+vl2_status vl2_engine_base_name(char **out, const char *path, vl2_error *err);
 void vl2_engine_progress(const vl2_engine *engine, const char *stage, size_t done, size_t total);
 /* The tokenizer, or an error that says why there is none. */
 vl2_status vl2_engine_tokenizer(const vl2_tokenizer **out, const vl2_engine *engine,

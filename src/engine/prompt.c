@@ -58,6 +58,19 @@ static vl2_status check_ids(const vl2_prompt *prompt, vl2_error *err) {
     return VL2_OK;
 }
 
+/* A model without a vision half sees no pictures. */
+static vl2_status check_vision(const vl2_engine *engine, const vl2_message *messages, size_t n,
+                               vl2_error *err) {
+    for (size_t i = 0; i < n && !engine->config.has_vision; i++) {
+        if (messages[i].n_pictures == 0) continue;
+        return vl2_fail(err, VL2_ERR_UNSUPPORTED,
+                        "%s has no vision half: it answers texts alone; give the file that has it "
+                        "with --mmproj (vl2_engine_options.mmproj)",
+                        engine->name);
+    }
+    return VL2_OK;
+}
+
 vl2_status vl2_prompt_build(vl2_prompt **out, const vl2_engine *engine, const vl2_message *messages,
                             size_t n_messages, const vl2_prompt_options *options, vl2_error *err) {
     vl2_prompt_options given;
@@ -65,6 +78,7 @@ vl2_status vl2_prompt_build(vl2_prompt **out, const vl2_engine *engine, const vl
     VL2_TRY(vl2_abi_copy(&given, sizeof given, options, "vl2_prompt_options", err));
     const vl2_tokenizer *tokenizer;
     VL2_TRY(vl2_engine_tokenizer(&tokenizer, engine, err));
+    VL2_TRY(check_vision(engine, messages, n_messages, err));
     vl2_template_result built = {0};
     VL2_TRY(
         vl2_template_build(&built, &engine->config, tokenizer, messages, n_messages, &given, err));

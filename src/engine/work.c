@@ -36,7 +36,8 @@ static double mlp_sum(const vl2_mlp *mlp, mat_measure of) {
 /* Over the weights that one token meets in a layer. */
 static double layer_sum(const vl2_layer *layer, const vl2_language_config *lang, mat_measure of) {
     double sum = of(&layer->q.w) + of(&layer->k.w) + of(&layer->v.w) + of(&layer->q_a.w) +
-                 of(&layer->q_b) + of(&layer->kv_a.w) + of(&layer->kv_b) + of(&layer->o.w);
+                 of(&layer->q_b) + of(&layer->kv_a.w) + of(&layer->kv_b) + of(&layer->k_b) +
+                 of(&layer->v_b) + of(&layer->o.w);
     if (!layer->is_moe) return sum + mlp_sum(&layer->mlp, of);
     return sum + of(&layer->router) + mlp_sum(&layer->shared, of) +
            (double)lang->experts_per_token * mlp_sum(&layer->experts[0], of);

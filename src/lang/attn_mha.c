@@ -17,7 +17,7 @@ void vl2_attn_mha_store(vl2_backend *be, const float *normed, const vl2_attn_row
     be->ops->linear(be, s->k, width, normed, d, r, &layer->k.w, &layer->k.b, VL2_EPI_NONE, false);
     be->ops->linear(be, s->v, width, normed, d, r, &layer->v.w, &layer->v.b, VL2_EPI_NONE, false);
     be->ops->rope(be, s->k, width, r, lang->kv_heads, lang->head_dim, lang->head_dim / 2, rows->cos,
-                  rows->sin, false);
+                  rows->sin, lang->interleaved);
     for (size_t p = 0; p < rows->n_parts; p++) {
         const vl2_attn_part *part = &rows->parts[p];
         const vl2_dtype type = vl2_kv_pool_type(part->kv->pool);
@@ -35,7 +35,8 @@ void vl2_attn_mha_attend(vl2_backend *be, float *x, const float *normed, const v
     const size_t d = lang->hidden, r = rows->n_rows, dh = lang->head_dim;
     const size_t width = lang->heads * dh, kv_width = lang->kv_heads * dh;
     be->ops->linear(be, s->q, width, normed, d, r, &layer->q.w, &layer->q.b, VL2_EPI_NONE, false);
-    be->ops->rope(be, s->q, width, r, lang->heads, dh, dh / 2, rows->cos, rows->sin, false);
+    be->ops->rope(be, s->q, width, r, lang->heads, dh, dh / 2, rows->cos, rows->sin,
+                  lang->interleaved);
     be->ops->attention(be, &(vl2_attn){
                                .q = s->q,
                                .ldq = width,

@@ -82,6 +82,40 @@ static vl2_attn causal_call(const vl2_language_config *lang) {
                       .last = true};
 }
 
+/* Each head's q (or whatever K numbers `x_head` apart) moved into the compressed space: [H,Dn] ->
+ * [H,C]; a file may have the keys' half of kv_b as published, or transposed. */
+static void absorb_keys(vl2_backend *be, float *y, size_t ldy, size_t y_head, const float *q,
+                        size_t ldq, size_t q_head, size_t r, const vl2_language_config *lang,
+                        const vl2_layer *layer) {
+    const size_t h = lang->heads, c = lang->kv_lora, dn = lang->nope_dim;
+    if (layer->k_b.data)
+        be->ops->heads_linear(be, y, ldy, y_head, q, ldq, q_head, r, h, c, &layer->k_b, c, 0);
+    else
+        be->ops->heads_times(be, y, ldy, y_head, q, ldq, q_head, r, h, dn, &layer->kv_b,
+                             dn + lang->v_dim, 0);
+}
+
+/* The keys of n tokens: [C] -> [H,Dn] */
+static void expand_keys(vl2_backend *be, float *y, size_t ldy, size_t y_head, const float *c,
+                        size_t ldc, size_t n, const vl2_language_config *lang,
+                        const vl2_layer *layer) {
+    const size_t h = lang->heads, dn = lang->nope_dim, low = lang->kv_lora;
+    if (layer->k_b.data)
+        be->ops->heads_times(be, y, ldy, y_head, c, ldc, 0, n, h, low, &layer->k_b, low, 0);
+    else
+        be->ops->heads_linear(be, y, ldy, y_head, c, ldc, 0, n, h, dn, &layer->kv_b,
+                              dn + lang->v_dim, 0);
+}
+
+/* The values' half: of n rows, x_head 0 where all heads share them. */
+static void expand_values(vl2_backend *be, float *y, const float *x, size_t ldx, size_t x_head,
+                          size_t n, const vl2_language_config *lang, const vl2_layer *layer) {
+    const size_t h = lang->heads, dn = lang->nope_dim, dv = lang->v_dim;
+    const bool split = layer->v_b.data != NULL;
+    be->ops->heads_linear(be, y, h * dv, dv, x, ldx, x_head, n, h, dv,
+                          split ? &layer->v_b : &layer->kv_b, split ? dv : dn + dv, split ? 0 : dn);
+}
+
 /* Some consecutive parts: mixed [.., H, Dvh] = kv_b's values of (q_nope kv_b's keys | q_rope) over c. */
 static void attend_absorbed(vl2_backend *be, const vl2_attn_part *parts, size_t n,
                             const vl2_language_config *lang, const vl2_layer *layer, size_t index,
@@ -90,8 +124,7 @@ static void attend_absorbed(vl2_backend *be, const vl2_attn_part *parts, size_t 
     const size_t dv = lang->v_dim, wide = c + dr, dq = dn + dr, first = parts[0].row;
     const size_t r = parts[n - 1].row + parts[n - 1].n_rows - first;
     float *q = s->q + first * h * dq, *q_wide = s->q_absorbed + first * h * wide;
-    be->ops->heads_times(be, q_wide, h * wide, wide, q, h * dq, dq, r, h, dn, &layer->kv_b, dn + dv,
-                         0);
+    absorb_keys(be, q_wide, h * wide, wide, q, h * dq, dq, r, lang, layer);
     for (size_t i = 0; i < r * h; i++) {
         memcpy(q_wide + i * wide + c, q + i * dq + dn, dr * sizeof(float));
     }
@@ -108,9 +141,8 @@ static void attend_absorbed(vl2_backend *be, const vl2_attn_part *parts, size_t 
     call.seqs = tables->seqs;
     call.n_seqs = vl2_attn_list(tables, parts, n, index);
     be->ops->attention(be, &call);
-    be->ops->heads_linear(be, s->mixed + first * h * dv, h * dv, dv,
-                          s->mixed_absorbed + first * h * c, h * c, c, r, h, dv, &layer->kv_b,
-                          dn + dv, dn);
+    expand_values(be, s->mixed + first * h * dv, s->mixed_absorbed + first * h * c, h * c, c, r,
+                  lang, layer);
 }
 
 /* keys [n,H,Dn+Dr] and values [n,H,Dvh] of tokens first … first+n-1, from the cache. */
@@ -118,16 +150,14 @@ static void expand(vl2_backend *be, const vl2_kv_seq *kv, size_t first, size_t n
                    const vl2_language_config *lang, const vl2_layer *layer, size_t index,
                    const vl2_attn_mla_scratch *s) {
     const size_t h = lang->heads, c = lang->kv_lora, dn = lang->nope_dim, dr = lang->rope_dim;
-    const size_t dv = lang->v_dim, wide = c + dr, dq = dn + dr;
+    const size_t wide = c + dr, dq = dn + dr;
     for (size_t t = 0; t < n; t += VL2_KV_BLOCK) {
         const size_t some = n - t < VL2_KV_BLOCK ? n - t : VL2_KV_BLOCK;
         vl2_dtype_to_f32(s->cached + t * wide, vl2_kv_k(kv, index, first + t),
                          vl2_kv_pool_type(kv->pool), some * wide);
     }
-    be->ops->heads_linear(be, s->keys, h * dq, dq, s->cached, wide, 0, n, h, dn, &layer->kv_b,
-                          dn + dv, 0);
-    be->ops->heads_linear(be, s->values, h * dv, dv, s->cached, wide, 0, n, h, dv, &layer->kv_b,
-                          dn + dv, dn);
+    expand_keys(be, s->keys, h * dq, dq, s->cached, wide, n, lang, layer);
+    expand_values(be, s->values, s->cached, wide, 0, n, lang, layer);
     for (size_t i = 0; i < n * h; i++) {
         memcpy(s->keys + i * dq + dn, s->cached + i / h * wide + c, dr * sizeof(float));
     }

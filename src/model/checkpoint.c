@@ -1,7 +1,10 @@
+#include "base/buf.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "model/gguf.h"
 #include "model/safetensors.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +14,8 @@ typedef struct shard {
     char *path;
     vl2_map map; /* none for bytes in memory */
     vl2_safetensors_list list;
+    bool is_gguf;
+    vl2_gguf keys; /* of a GGUF file */
 } shard;
 
 struct vl2_checkpoint {
@@ -20,6 +25,7 @@ struct vl2_checkpoint {
     const vl2_tensor **sorted; /* by name */
     size_t n_tensors;
     uint64_t bytes;
+    size_t mmproj; /* the shard that holds a vision half of its own; 0: none */
 };
 
 /* ---- life -------------------------------------------------------------------------------------- */
@@ -46,6 +52,7 @@ void vl2_checkpoint_close(vl2_checkpoint *checkpoint) {
     for (size_t i = 0; i < checkpoint->n_shards; i++) {
         shard *s = &checkpoint->shards[i];
         vl2_safetensors_free(&s->list);
+        vl2_gguf_free(&s->keys);
         vl2_map_close(&s->map);
         vl2_mem_free(s->path);
     }
@@ -92,6 +99,9 @@ static vl2_status sort_names(vl2_checkpoint *c, vl2_error *err) {
 static vl2_status open_shard(shard *out, char *path, vl2_error *err) {
     out->path = path;
     VL2_TRY(vl2_map_open(&out->map, path, err));
+    out->is_gguf = vl2_gguf_is(out->map.data, out->map.size);
+    if (out->is_gguf)
+        return vl2_gguf_parse(&out->keys, &out->list, out->map.data, out->map.size, path, err);
     return vl2_safetensors_parse(&out->list, out->map.data, out->map.size, path, err);
 }
 
@@ -122,7 +132,11 @@ static vl2_status open_bytes(vl2_checkpoint *c, const void *bytes, size_t size, 
     shard *s = &c->shards[0];
     s->path = vl2_mem_strdup(c->name, strlen(c->name));
     if (!s->path) return vl2_fail_memory(err, c->name, strlen(c->name) + 1);
-    VL2_TRY(vl2_safetensors_parse(&s->list, bytes, size, c->name, err));
+    s->is_gguf = vl2_gguf_is(bytes, size);
+    if (s->is_gguf)
+        VL2_TRY(vl2_gguf_parse(&s->keys, &s->list, bytes, size, s->path, err));
+    else
+        VL2_TRY(vl2_safetensors_parse(&s->list, bytes, size, c->name, err));
     return sort_names(c, err);
 }
 
@@ -256,6 +270,9 @@ static vl2_status fail_no_weights(const char *folder, vl2_error *err) {
 }
 
 vl2_status vl2_checkpoint_open(vl2_checkpoint **out, const char *folder, vl2_error *err) {
+    size_t length = strlen(folder);
+    if (length > 5 && strcmp(folder + length - 5, ".gguf") == 0 && !vl2_file_is_folder(folder))
+        return vl2_checkpoint_open_gguf(out, folder, NULL, err);
     char *index = NULL, *single = NULL;
     vl2_status status;
     VL2_GOTO(done, status, vl2_path_join(&index, folder, "model.safetensors.index.json", err));
@@ -270,6 +287,90 @@ done:
     vl2_mem_free(index);
     vl2_mem_free(single);
     return status;
+}
+
+/* ---- GGUF: one file or parts, and maybe a vision half ------------------------------------------- */
+
+/* How many files a model is split into, by its first part's or any part's keys. */
+static vl2_status read_parts(size_t *out, const char *path, vl2_error *err) {
+    shard first = {0};
+    vl2_map map;
+    VL2_TRY(vl2_map_open(&map, path, err));
+    vl2_status status = vl2_gguf_parse(&first.keys, &first.list, map.data, map.size, path, err);
+    if (status == VL2_OK) status = vl2_gguf_size(out, &first.keys, "split.count", 1, err);
+    if (status == VL2_OK && *out > MAX_SHARDS)
+        status = vl2_fail(err, VL2_ERR_LIMIT, "%s: split.count is %zu, expected up to %d", path,
+                          *out, MAX_SHARDS);
+    vl2_gguf_free(&first.keys);
+    vl2_safetensors_free(&first.list);
+    vl2_map_close(&map);
+    if (status == VL2_OK && *out == 0) *out = 1;
+    return status;
+}
+
+/* *out = the path of part i (from 0) of n: "<stem>-00001-of-00003.gguf". */
+static vl2_status part_path(char **out, const char *path, size_t i, size_t n, vl2_error *err) {
+    enum { SUFFIX = sizeof "-00001-of-00003.gguf" - 1 };
+    char suffix[64];
+    size_t size = strlen(path);
+    vl2_buf text = {0};
+    snprintf(suffix, sizeof suffix, "-of-%05zu.gguf", n);
+    if (size < SUFFIX || strcmp(path + size - strlen(suffix), suffix) != 0)
+        return vl2_fail(err, VL2_ERR_FORMAT,
+                        "%s is one of %zu parts, expected a name that ends in -00001%s", path, n,
+                        suffix);
+    VL2_TRY(vl2_buf_add(&text, path, size - SUFFIX, err));
+    vl2_status status = vl2_buf_addf(&text, err, "-%05zu%s", i + 1, suffix);
+    if (status == VL2_OK) status = vl2_buf_detach(&text, out, NULL, err);
+    vl2_buf_free(&text);
+    return status;
+}
+
+static vl2_status open_part(vl2_checkpoint *c, size_t i, char *path, vl2_error *err) {
+    VL2_TRY(open_shard(&c->shards[i], path, err));
+    if (c->shards[i].is_gguf) return VL2_OK;
+    return vl2_fail(err, VL2_ERR_FORMAT, "%s: no GGUF file: it does not begin with \"GGUF\"", path);
+}
+
+static vl2_status open_parts(vl2_checkpoint *c, const char *path, size_t n, const char *mmproj,
+                             vl2_error *err) {
+    for (size_t i = 0; i < n; i++) {
+        char *part;
+        if (n > 1)
+            VL2_TRY(part_path(&part, path, i, n, err));
+        else if (!(part = vl2_mem_strdup(path, strlen(path))))
+            return vl2_fail_memory(err, path, strlen(path) + 1);
+        VL2_TRY(open_part(c, i, part, err));
+    }
+    if (mmproj) {
+        char *copy = vl2_mem_strdup(mmproj, strlen(mmproj));
+        if (!copy) return vl2_fail_memory(err, mmproj, strlen(mmproj) + 1);
+        c->mmproj = n;
+        VL2_TRY(open_part(c, n, copy, err));
+    }
+    return sort_names(c, err);
+}
+
+vl2_status vl2_checkpoint_open_gguf(vl2_checkpoint **out, const char *path, const char *mmproj,
+                                    vl2_error *err) {
+    size_t n;
+    vl2_checkpoint *c;
+    VL2_TRY(read_parts(&n, path, err));
+    VL2_TRY(checkpoint_create(&c, path, n + (mmproj != NULL), err));
+    vl2_status status = open_parts(c, path, n, mmproj, err);
+    if (status == VL2_OK)
+        *out = c;
+    else
+        vl2_checkpoint_close(c);
+    return status;
+}
+
+const vl2_gguf *vl2_checkpoint_keys(const vl2_checkpoint *checkpoint) {
+    return checkpoint->shards[0].is_gguf ? &checkpoint->shards[0].keys : NULL;
+}
+
+const vl2_gguf *vl2_checkpoint_mmproj_keys(const vl2_checkpoint *checkpoint) {
+    return checkpoint->mmproj ? &checkpoint->shards[checkpoint->mmproj].keys : NULL;
 }
 
 /* ---- questions --------------------------------------------------------------------------------- */

@@ -75,6 +75,7 @@ static vl2_status parse_model(vl2_config *out, const vl2_json *object, const cha
                               vl2_error *err) {
     vl2_config_field_group root = {object, name};
     VL2_TRY(check_model(&root, err));
+    out->has_vision = true;
     VL2_TRY(read_top(out, &root, err));
     return read_parts(out, &root, err);
 }
@@ -125,6 +126,18 @@ vl2_status vl2_config_parse(vl2_config *out, const char *config, size_t config_s
 done:
     vl2_json_free(model);
     vl2_json_free(views);
+    return status;
+}
+
+vl2_status vl2_config_language_parse(vl2_language_config *out, const char *text, size_t size,
+                                     const char *name, vl2_error *err) {
+    vl2_json_doc *doc;
+    vl2_language_config read = {0};
+    VL2_TRY(vl2_json_parse(&doc, text, size, name, err));
+    const vl2_config_field_group group = {vl2_json_root(doc), name};
+    vl2_status status = vl2_config_language_read(&read, &group, err);
+    vl2_json_free(doc);
+    if (status == VL2_OK) *out = read;
     return status;
 }
 

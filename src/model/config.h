@@ -67,7 +67,8 @@ typedef struct vl2_language_config {
     size_t max_positions;
     double rms_eps;
     bool use_mla, attention_bias, tie_embeddings;
-    size_t head_dim;                                   /* MHA: Dh = D / H */
+    bool interleaved; /* MHA: rotated pairs are neighbours, not halves of a head */
+    size_t head_dim;  /* MHA: Dh = D / H */
     size_t q_lora, kv_lora, nope_dim, rope_dim, v_dim; /* MLA; q_lora 0: none */
     double softmax_scale;                              /* with yarn's mscale where it applies */
     vl2_rope_config rope;
@@ -98,6 +99,7 @@ typedef struct vl2_image_config { /* of processor_config.json */
 } vl2_image_config;
 
 typedef struct vl2_config {
+    bool has_vision; /* false: a language model alone, whose other parts below are empty */
     vl2_vision_config vision;
     vl2_projector_config projector;
     vl2_language_config lang;
@@ -110,6 +112,9 @@ vl2_status vl2_config_read(vl2_config *out, const char *folder, vl2_error *err);
 vl2_status vl2_config_parse(vl2_config *out, const char *config, size_t config_size,
                             const char *config_name, const char *processor, size_t processor_size,
                             const char *processor_name, vl2_error *err);
+/* The text of a language_config alone. */
+vl2_status vl2_config_language_parse(vl2_language_config *out, const char *text, size_t size,
+                                     const char *name, vl2_error *err);
 bool vl2_config_is_moe(const vl2_language_config *lang, size_t layer);
 /* KV values of a token and layer: MLA C + Dr, MHA 2 * Hk * Dh. */
 size_t vl2_config_kv_width(const vl2_language_config *lang);

@@ -37,8 +37,16 @@ const char *vl2_safetensors_shape(char out[VL2_SHAPE_TEXT], const size_t *shape,
 
 typedef struct vl2_checkpoint vl2_checkpoint;
 
-/* `folder`: takes model.safetensors.index.json if it is there, else model.safetensors. */
+/* `folder`: takes model.safetensors.index.json if it is there, else model.safetensors. A path that
+ * ends in .gguf is a file of that format, with its other parts if it has any. */
 vl2_status vl2_checkpoint_open(vl2_checkpoint **out, const char *folder, vl2_error *err);
+/* A GGUF file with, maybe, a vision half from another one (NULL: none). */
+vl2_status vl2_checkpoint_open_gguf(vl2_checkpoint **out, const char *path, const char *mmproj,
+                                    vl2_error *err);
+/* The keys of a GGUF checkpoint; NULL where it is none, or has no vision half of its own. */
+struct vl2_gguf;
+const struct vl2_gguf *vl2_checkpoint_keys(const vl2_checkpoint *checkpoint);
+const struct vl2_gguf *vl2_checkpoint_mmproj_keys(const vl2_checkpoint *checkpoint);
 /* One file by itself (also traces and goldens). */
 vl2_status vl2_checkpoint_open_file(vl2_checkpoint **out, const char *path, vl2_error *err);
 /* Header and data in memory (fuzzing, tests); the bytes must outlive it. */

@@ -52,7 +52,8 @@ typedef struct vl2_layer {
     vl2_norm q_norm;  /* [Cq] */
     vl2_linear kv_a;  /* [C+Dr,D] */
     vl2_norm kv_norm; /* [C] */
-    vl2_mat kv_b;     /* [H*(Dn+Dvh),C] */
+    vl2_mat kv_b;     /* [H*(Dn+Dvh),C]; or, where a file has its halves, absent, and */
+    vl2_mat k_b, v_b; /* [H*C,Dn] (each head's keys transposed), [H*Dvh,C] */
     vl2_linear o;     /* [D,H*Dh] or [D,H*Dvh] */
     bool is_moe;
     vl2_mlp mlp;         /* dense */
@@ -82,6 +83,21 @@ vl2_status vl2_weights_bind(vl2_weights *out, const vl2_config *config,
  * counter, small, so that nothing overflows. Their memory belongs to the weights. */
 vl2_status vl2_weights_dummy(vl2_weights *out, const vl2_config *config, vl2_dtype type,
                              vl2_error *err);
+/* A tensor of a GGUF file that holds these weights. */
+typedef struct vl2_weights_tensor {
+    const char *name; /* for the time of the call */
+    size_t rank, shape[4];
+    size_t layer;       /* or block */
+    bool vision;        /* of the vision half: tower, projector, newline, separator */
+    const vl2_mat *mat; /* the first of n (experts), `step` bytes apart; or NULL, and */
+    size_t n, step;
+    const vl2_vec *vec;
+} vl2_weights_tensor;
+typedef vl2_status (*vl2_weights_fn)(void *context, const vl2_weights_tensor *tensor,
+                                     vl2_error *err);
+/* Calls fn for each tensor that the table has for this configuration. */
+vl2_status vl2_weights_each(const vl2_weights *weights, const vl2_config *config, vl2_weights_fn fn,
+                            void *context, vl2_error *err);
 void vl2_weights_free(vl2_weights *weights);
 
 #endif
