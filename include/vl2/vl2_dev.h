@@ -45,7 +45,8 @@ VL2_API void vl2_dev_trace_options_init(vl2_dev_trace_options *options);
 VL2_API vl2_status vl2_dev_trace(const char *out_path, vl2_engine *engine, vl2_prompt *prompt,
                                  const vl2_dev_trace_options *options, vl2_error *err);
 
-/* An engine of the real shapes with made-up weights: "tiny", "small", "base", or a config.json.
+/* An engine of the real shapes with made-up weights: "tiny", "small", "base", or a config.json;
+ * with ":Q4_K" or another type behind it, in that type (else bfloat16).
  * Ids stand for themselves: there is no tokenizer, texts cannot be built. */
 VL2_API vl2_status vl2_dev_engine_dummy(vl2_engine **out, const char *shapes,
                                         const vl2_engine_options *options, vl2_error *err);

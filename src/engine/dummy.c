@@ -8,6 +8,25 @@
 #include "base/mem.h"
 #include "model/published.h"
 
+/* "shapes:TYPE" -> both; the type is bfloat16 where none is said. */
+static vl2_status split_shapes(char out[VL2_MAX_NAME], vl2_dtype *type, const char *shapes,
+                               vl2_error *err) {
+    const char *colon = strrchr(shapes, ':');
+    size_t size = colon ? (size_t)(colon - shapes) : strlen(shapes);
+    *type = colon ? vl2_dtype_by_name(colon + 1, strlen(colon + 1)) : VL2_BF16;
+    if (*type == VL2_DTYPE_COUNT)
+        return vl2_fail(
+            err, VL2_ERR_ARGUMENT,
+            "%s: made-up weights of type \"%.20s\", expected BF16, Q8_0, Q4_K or another "
+            "type of weights",
+            shapes, colon + 1);
+    if (size >= VL2_MAX_NAME)
+        return vl2_fail(err, VL2_ERR_ARGUMENT, "%s: the name is too long", shapes);
+    memcpy(out, shapes, size);
+    out[size] = '\0';
+    return VL2_OK;
+}
+
 /* A config.json, with its processor_config.json beside it, or the name of a published model. */
 static vl2_status read_shapes(vl2_config *out, const char *shapes, vl2_error *err) {
     size_t size = strlen(shapes);
@@ -23,8 +42,11 @@ static vl2_status read_shapes(vl2_config *out, const char *shapes, vl2_error *er
 
 static vl2_status make(vl2_engine *engine, const char *shapes, const vl2_engine_options *options,
                        vl2_error *err) {
-    VL2_TRY(read_shapes(&engine->config, shapes, err));
-    VL2_TRY(vl2_weights_dummy(&engine->weights, &engine->config, VL2_BF16, err));
+    char name[VL2_MAX_NAME];
+    vl2_dtype type;
+    VL2_TRY(split_shapes(name, &type, shapes, err));
+    VL2_TRY(read_shapes(&engine->config, name, err));
+    VL2_TRY(vl2_weights_dummy(&engine->weights, &engine->config, type, err));
     return vl2_engine_start(engine, options, shapes, err);
 }
 

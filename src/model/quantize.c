@@ -59,7 +59,7 @@ static float search_scale(const float *x, int n, levels l, int steps) {
     if (fabsf(most) < 1e-30f) return 0;
     for (int sign = -1; sign <= 1; sign += 2) {
         for (int step = -steps; step <= steps; step++) {
-            float xq, qq, inverse = (float)sign * (l.low - 0.1f * (float)step) / most;
+            float xq, qq, inverse = (float)sign * (l.low - 0.15f * (float)step) / most;
             sums_of(&xq, &qq, x, n, inverse, l);
             if (qq > 0 && xq * xq > gain * qq) { /* error = sum x^2 - xq^2 / qq */
                 gain = xq * xq / qq;
@@ -74,17 +74,34 @@ static int level(float x, float d, levels l) {
     return d == 0 ? 0 : (int)clamp(nearest(x / d), l.low, l.high);
 }
 
-static void q8_0(vl2_q8_0 *out, const float *x) {
+/* Whole numbers up to 127 for d, and what they leave of x. */
+static float round_bytes(int8_t *q, const float *x, float d) {
     static const levels l = {-127, 127};
+    float e = 0;
+    for (int i = 0; i < SUB; i++) {
+        q[i] = (int8_t)level(x[i], d, l);
+        float r = d * (float)q[i] - x[i];
+        e += r * r;
+    }
+    return e;
+}
+
+/* Of the halves on both sides of max / 127, the better one: the lower cuts the greatest numbers. */
+static void q8_0(vl2_q8_0 *out, const float *x) {
     float most = greatest_size(x, SUB), d = as_half(most / 127);
-    if (d * 127 < most) d = as_half(d * 1.0009765625f + 0x1p-24f); /* the next half, or so */
+    float next = as_half(d * 1.0009765625f + 0x1p-24f);
+    int8_t other[SUB];
+    float e = round_bytes(out->q, x, d);
+    if (d * 127 < most && round_bytes(other, x, next) < e) {
+        memcpy(out->q, other, sizeof other);
+        d = next;
+    }
     vl2_quant_set_half(out->d, d);
-    for (int i = 0; i < SUB; i++) out->q[i] = (int8_t)level(x[i], d, l);
 }
 
 static void q4_0(vl2_q4_0 *out, const float *x) {
     static const levels l = {-8, 7};
-    float d = as_half(search_scale(x, SUB, l, 12));
+    float d = as_half(search_scale(x, SUB, l, 7));
     vl2_quant_set_half(out->d, d);
     for (int i = 0; i < 16; i++)
         out->qs[i] = (uint8_t)((level(x[i], d, l) + 8) | (level(x[i + 16], d, l) + 8) << 4);
@@ -92,7 +109,7 @@ static void q4_0(vl2_q4_0 *out, const float *x) {
 
 static void q5_0(vl2_q5_0 *out, const float *x) {
     static const levels l = {-16, 15};
-    float d = as_half(search_scale(x, SUB, l, 12));
+    float d = as_half(search_scale(x, SUB, l, 7));
     vl2_quant_set_half(out->d, d);
     uint32_t high = 0;
     for (int i = 0; i < 16; i++) {
@@ -105,10 +122,19 @@ static void q5_0(vl2_q5_0 *out, const float *x) {
 
 /* ---- IQ4_NL: levels that are not evenly spaced -------------------------------------------------- */
 
-/* How many of the borders between neighbours lie below x: the nearest value's index. */
-static int nearest_nl(float x) {
+/* The nearest value to each x * inverse, as floats: a step up for each border that lies below. */
+static void nearest_values(float *q, const float *x, float inverse) {
+    for (int i = 0; i < SUB; i++) q[i] = (float)vl2_quant_nl[0];
+    for (int k = 0; k < 15; k++) {
+        const float border = 0.5f * (float)(vl2_quant_nl[k] + vl2_quant_nl[k + 1]);
+        const float step = (float)(vl2_quant_nl[k + 1] - vl2_quant_nl[k]);
+        for (int i = 0; i < SUB; i++) q[i] += x[i] * inverse > border ? step : 0.0f;
+    }
+}
+
+static int index_of_value(float value) {
     int index = 0;
-    for (int i = 0; i < 15; i++) index += x > 0.5f * (float)(vl2_quant_nl[i] + vl2_quant_nl[i + 1]);
+    while (index < 15 && (float)vl2_quant_nl[index] < value) index++;
     return index;
 }
 
@@ -118,14 +144,17 @@ static float search_nl(const float *x) {
         if (fabsf(x[i]) > fabsf(most)) most = x[i];
     if (fabsf(most) < 1e-30f) return 0;
     for (int sign = -1; sign <= 1; sign += 2) {
-        for (int step = -8; step <= 8; step++) {
-            float inverse = (float)sign * ((float)vl2_quant_nl[0] + 2.0f * (float)step) / most;
-            float xq = 0, qq = 0;
-            for (int i = 0; i < SUB; i++) {
-                float q = (float)vl2_quant_nl[nearest_nl(x[i] * inverse)];
-                xq += q * x[i];
-                qq += q * q;
+        for (int step = -5; step <= 5; step++) {
+            float q[SUB], a[LANES] = {0}, b[LANES] = {0};
+            nearest_values(q, x,
+                           (float)sign * ((float)vl2_quant_nl[0] + 3.2f * (float)step) / most);
+            for (int i = 0; i < SUB; i += LANES) {
+                for (int j = 0; j < LANES; j++) {
+                    a[j] += q[i + j] * x[i + j];
+                    b[j] += q[i + j] * q[i + j];
+                }
             }
+            float xq = total(a), qq = total(b);
             if (qq > 0 && xq * xq > gain * qq) {
                 gain = xq * xq / qq;
                 best = xq / qq;
@@ -136,10 +165,11 @@ static float search_nl(const float *x) {
 }
 
 static void iq4_nl(vl2_q4_0 *out, const float *x) {
-    float d = as_half(search_nl(x)), inverse = d == 0 ? 0 : 1 / d;
+    float d = as_half(search_nl(x)), inverse = d == 0 ? 0 : 1 / d, q[SUB];
     vl2_quant_set_half(out->d, d);
+    nearest_values(q, x, inverse);
     for (int i = 0; i < 16; i++)
-        out->qs[i] = (uint8_t)(nearest_nl(x[i] * inverse) | nearest_nl(x[i + 16] * inverse) << 4);
+        out->qs[i] = (uint8_t)(index_of_value(q[i]) | index_of_value(q[i + 16]) << 4);
 }
 
 /* ---- Q4_K, Q5_K: x ~ scale * q - min, 0 <= q <= top ---------------------------------------------- */
@@ -190,17 +220,16 @@ static affine search_affine(const float *x, float top) {
     if (high - low < 1e-30f) return (affine){0, 0};
     affine best = {(high - low) / top, -low};
     float least = affine_error(x, best, top);
-    for (int step = -10; step <= 10; step++) {
+    for (int step = -4; step <= 8; step += 2) {
         affine start = {(high - low) / (top + 0.2f * (float)step), -low};
         affine line = fit(x, start, top);
-        line = fit(x, line, top);
         float e = affine_error(x, line, top);
         if (e < least) {
             least = e;
             best = line;
         }
     }
-    return best;
+    return fit(x, best, top);
 }
 
 typedef struct super { /* of a super-block with least values */
@@ -213,8 +242,8 @@ static void settle(super *s, int j, const float *x, affine wanted, float top) {
     int scale = s->d > 0 ? (int)nearest(wanted.scale / s->d) : 0;
     int min = s->dmin > 0 ? (int)nearest(wanted.min / s->dmin) : 0;
     float least = INFINITY;
-    for (int a = scale - 2; a <= scale + 2; a++) {
-        for (int b = min - 2; b <= min + 2; b++) {
+    for (int a = scale - 1; a <= scale + 1; a++) {
+        for (int b = min - 1; b <= min + 1; b++) {
             if (a < 0 || a > 63 || b < 0 || b > 63) continue;
             affine tried = {s->d * (float)a, s->dmin * (float)b};
             float e = affine_error(x, tried, top);
@@ -335,7 +364,7 @@ static float scaled_error(const float *x, float d, levels l) {
 static int settle_scale(const float *x, float d, float wanted, levels l) {
     int start = d != 0 ? (int)nearest(wanted / d) : 0, best = 0;
     float least = INFINITY;
-    for (int a = start - 2; a <= start + 2; a++) {
+    for (int a = start - 1; a <= start + 1; a++) {
         if (a < -128 || a > 127) continue;
         float e = scaled_error(x, d * (float)a, l);
         if (e < least) {
@@ -350,7 +379,7 @@ static void q6_k(vl2_q6_k *out, const float *x) {
     static const levels l = {-32, 31};
     float wanted[16], most = 0;
     for (int j = 0; j < 16; j++) {
-        wanted[j] = search_scale(x + j * SMALL, SMALL, l, 12);
+        wanted[j] = search_scale(x + j * SMALL, SMALL, l, 6);
         if (fabsf(wanted[j]) > fabsf(most)) most = wanted[j];
     }
     float d = as_half(most / -128);

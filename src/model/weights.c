@@ -3,6 +3,7 @@
 #include "base/arena.h"
 #include "base/mem.h"
 #include "model/gguf.h"
+#include "model/quant.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -283,10 +284,10 @@ typedef struct binder {
     const vl2_checkpoint *checkpoint; /* NULL: the weights are made up */
     bool gguf;
     size_t dims[DIM_COUNT];
-    int holds;        /* words of `when` that hold now */
-    size_t index[2];  /* of the scope: block or layer, expert */
-    vl2_dtype type;   /* of made-up matrices */
-    uint8_t *pattern; /* [PATTERN] of that type */
+    int holds;                          /* words of `when` that hold now */
+    size_t index[2];                    /* of the scope: block or layer, expert */
+    vl2_dtype type;                     /* of made-up matrices */
+    uint8_t *patterns[VL2_DTYPE_COUNT]; /* [PATTERN] blocks of each type in use */
     vl2_error *err;
 } binder;
 
@@ -396,37 +397,62 @@ static float made_up_value(size_t i) {
     return ((float)(z >> 40) * 0x1p-24f - 0.5f) * 0.04f;
 }
 
-static void make_pattern(uint8_t *out, vl2_dtype type) {
-    for (size_t i = 0; i < PATTERN; i++) {
-        float x = made_up_value(i);
-        uint16_t half = type == VL2_F16 ? vl2_f32_to_f16(x) : vl2_f32_to_bf16(x);
-        if (type == VL2_F32)
-            memcpy(out + 4 * i, &x, 4);
-        else
-            memcpy(out + 2 * i, &half, 2);
+/* PATTERN blocks of made-up values, rounded to the type; at the first use of one. */
+static vl2_status find_pattern(const uint8_t **out, binder *b, vl2_dtype type) {
+    const vl2_dtype_traits *t = vl2_dtype_of(type);
+    uint8_t *made = b->patterns[type];
+    if (!made) {
+        float block[VL2_QUANT_SUPER];
+        made = b->patterns[type] = own(b->owned, PATTERN, t->block_bytes, b->err);
+        if (!made) return VL2_ERR_MEMORY;
+        for (size_t i = 0; i < PATTERN; i++) {
+            for (size_t j = 0; j < t->block; j++) block[j] = made_up_value(i * t->block + j);
+            vl2_dtype_from_f32(made + i * t->block_bytes, block, type, t->block);
+        }
     }
+    *out = made;
+    return VL2_OK;
 }
 
-/* Repeats the pattern over `elements`, from where the last matrix ended. */
-static void fill_matrix(uint8_t *out, const binder *b, size_t elements) {
-    size_t width = vl2_dtype_of(b->type)->block_bytes;
+/* Repeats the pattern over `blocks`, from another place for each matrix. */
+static vl2_status fill_matrix(uint8_t *out, binder *b, vl2_dtype type, size_t blocks) {
+    const uint8_t *pattern;
+    size_t width = vl2_dtype_of(type)->block_bytes;
     size_t phase = (size_t)(b->out->parameters % PATTERN);
-    while (elements > 0) {
-        size_t n = PATTERN - phase < elements ? PATTERN - phase : elements;
-        memcpy(out, b->pattern + phase * width, n * width);
+    VL2_TRY(find_pattern(&pattern, b, type));
+    while (blocks > 0) {
+        size_t n = PATTERN - phase < blocks ? PATTERN - phase : blocks;
+        memcpy(out, pattern + phase * width, n * width);
         out += n * width;
-        elements -= n;
+        blocks -= n;
         phase = 0;
     }
+    return VL2_OK;
+}
+
+/* As `vl2 quantize` would: the vision half and routers are not quantized, rows that blocks do not
+ * divide take smaller blocks. */
+static vl2_dtype made_up_type(const binder *b, const line *l, size_t cols) {
+    vl2_dtype type = b->type;
+    if (!vl2_dtype_is_quantized(type)) return type;
+    bool plain = l->scope == BLOCK || l->scope == PROJECTOR || (l->when & VISION) ||
+                 (l->scope == LAYER && l->offset == LL(router));
+    if (!plain && cols % vl2_dtype_of(type)->block == 0) return type;
+    if (!plain && cols % VL2_QUANT_BLOCK == 0) return type == VL2_Q4_K ? VL2_IQ4_NL : VL2_Q8_0;
+    return VL2_BF16;
 }
 
 /* While the arena measures, the matrix has no data yet. */
-static vl2_status make_matrix(vl2_mat *out, binder *b, const shape *s) {
-    size_t cols = s->sizes[0] ? s->elements / s->sizes[0] : 0;
-    size_t width = vl2_dtype_of(b->type)->block_bytes;
-    uint8_t *data = vl2_arena_array(&b->owned->made_up, s->elements, width);
-    if (data) fill_matrix(data, b, s->elements);
-    *out = (vl2_mat){data, b->type, s->sizes[0], cols, cols * width};
+static vl2_status make_matrix(vl2_mat *out, binder *b, const line *l, const shape *s) {
+    size_t rows = l->what == STACK ? s->elements / s->sizes[s->rank - 1] : s->sizes[0];
+    size_t cols = rows ? s->elements / rows : 0;
+    vl2_mat mat = {.type = made_up_type(b, l, cols), .rows = rows, .cols = cols};
+    const vl2_dtype_traits *t = vl2_dtype_of(mat.type);
+    mat.stride = cols / t->block * t->block_bytes;
+    uint8_t *data = vl2_arena_array(&b->owned->made_up, rows, mat.stride);
+    if (data) VL2_TRY(fill_matrix(data, b, mat.type, s->elements / t->block));
+    mat.data = data;
+    *out = mat;
     return VL2_OK;
 }
 
@@ -478,7 +504,7 @@ static vl2_status bind_line(binder *b, const line *l, void *target) {
     bool is_matrix = l->what == MATRIX || l->what == STACK;
     vl2_status status;
     if (!b->checkpoint) {
-        status = is_matrix ? make_matrix(field, b, &s) : make_vector(field, b, l->what, &s);
+        status = is_matrix ? make_matrix(field, b, l, &s) : make_vector(field, b, l->what, &s);
     } else {
         vl2_tensor tensor;
         VL2_TRY(find_tensor(&tensor, b, l, &s));
@@ -741,25 +767,23 @@ static vl2_status make_up(vl2_weights *out, binder *b) {
     VL2_TRY(bind_into(out, b, 0));
     size_t bytes = b->owned->made_up.used;
     vl2_weights_free(out);
+    memset(b->patterns, 0, sizeof b->patterns); /* of the binding that is gone */
     return bind_into(out, b, bytes);
 }
 
 vl2_status vl2_weights_dummy(vl2_weights *out, const vl2_config *config, vl2_dtype type,
                              vl2_error *err) {
-    if (!vl2_dtype_of(type)->is_weight || vl2_dtype_is_quantized(type))
-        return vl2_fail(err, VL2_ERR_ARGUMENT, "made-up weights in %s, expected F32, F16 or BF16",
+    if (!vl2_dtype_of(type)->is_weight)
+        return vl2_fail(err, VL2_ERR_ARGUMENT,
+                        "made-up weights in %s, expected F32, F16 or BF16, or a quantized type",
                         vl2_dtype_of(type)->name);
-    binder b = {
-        .config = config, .holds = words_that_hold(config) | WHOLE_KV, .type = type, .err = err};
-    vl2_weights weights;
+    binder b = {.config = config,
+                .holds =
+                    words_that_hold(config) | (vl2_dtype_is_quantized(type) ? SPLIT_KV : WHOLE_KV),
+                .type = type,
+                .err = err};
     measure(b.dims, config);
-    b.pattern = vl2_mem_array(PATTERN, vl2_dtype_of(type)->block_bytes);
-    if (!b.pattern) return vl2_fail_memory(err, "made-up weights", PATTERN);
-    make_pattern(b.pattern, type);
-    vl2_status status = make_up(&weights, &b);
-    vl2_mem_free(b.pattern);
-    if (status == VL2_OK) *out = weights;
-    return status;
+    return make_up(out, &b);
 }
 
 void vl2_weights_free(vl2_weights *weights) {

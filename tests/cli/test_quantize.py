@@ -70,7 +70,7 @@ class Quantize(ProgramTest):
                           types["output_norm.weight"]), ("BF16", "Q8_0", "Q6_K", "F32"))
         self.bad(2, "quantize", DEMO, self.folder / "x.gguf", "--tensor", "*=Q3_K", contains=["Q3_K", "Q4_K"])
         self.bad(2, "quantize", DEMO, self.folder / "x.gguf", "--tensor", "nothing", contains="PATTERN=TYPE")
-        self.usage("quantize", DEMO, self.folder / "x.gguf", "--type", "Q9", contains=["--type", "Q8_0"])
+        self.bad(2, "quantize", DEMO, self.folder / "x.gguf", "--type", "Q9", contains=["Q9", "Q8_0"])
         self.usage("quantize", DEMO, self.folder / "x.bin", contains=".gguf")
         self.assertFalse((self.folder / "x.gguf").exists())
 

@@ -4,7 +4,7 @@ import unittest
 
 from program import PROGRAM, ProgramTest, vl2
 
-COMMANDS = "run chat batch bench inspect tokenize detokenize trace pull version".split()
+COMMANDS = "run chat batch bench inspect tokenize detokenize trace quantize pull version".split()
 
 
 class Usage(ProgramTest):

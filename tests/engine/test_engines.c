@@ -174,7 +174,7 @@ static void test_refusals(void **state) {
     refuses("", NULL, VL2_ERR_ARGUMENT, "path is empty");
     refuses("/nowhere", NULL, VL2_ERR_IO, "/nowhere: no such folder");
     refuses(c.trace, NULL, VL2_ERR_IO, "is a file");
-    refuses("model.gguf", NULL, VL2_ERR_UNSUPPORTED, "GGUF");
+    refuses("/nowhere.gguf", NULL, VL2_ERR_IO, "/nowhere.gguf");
     vl2_engine_options_init(&options);
     options.threads = -1;
     refuses(c.model, &options, VL2_ERR_ARGUMENT, "threads is -1");

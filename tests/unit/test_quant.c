@@ -77,8 +77,8 @@ static void test_loses_little(void **state) {
     static const struct {
         vl2_dtype type;
         double most;
-    } bounds[] = {{VL2_Q8_0, 0.0056}, {VL2_Q6_K, 0.0176}, {VL2_Q5_K, 0.0350},  {VL2_Q5_0, 0.0412},
-                  {VL2_Q4_K, 0.0712}, {VL2_Q4_0, 0.0830}, {VL2_IQ4_NL, 0.0751}};
+    } bounds[] = {{VL2_Q8_0, 0.0056}, {VL2_Q6_K, 0.0176}, {VL2_Q5_K, 0.0354},  {VL2_Q5_0, 0.0412},
+                  {VL2_Q4_K, 0.0716}, {VL2_Q4_0, 0.0830}, {VL2_IQ4_NL, 0.0751}};
     static float x[N];
     uint64_t seed = 88172645463325252u;
     for (int i = 0; i < N; i++) x[i] = normal(&seed);
