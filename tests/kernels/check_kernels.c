@@ -94,8 +94,8 @@ static void cut_bf16(uint16_t *out, const float *x, size_t n) {
 }
 
 static void skip_last_row(float *y, size_t ldy, const void *x, size_t m, const void *w,
-                          size_t stride, size_t n, size_t k) {
-    whole.tiles[VL2_BF16].product(y, ldy, x, m, w, stride, n, k);
+                          size_t stride, size_t n, size_t k, const void *next, size_t bytes) {
+    whole.tiles[VL2_BF16].product(y, ldy, x, m, w, stride, n, k, next, bytes);
     if (m > 16) y[(m - 1) * ldy] = 0.0f;
 }
 

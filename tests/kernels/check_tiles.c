@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { ROWS_MOST = 100 };
+
 typedef struct tiles_case {
     size_t m, n, k, stride; /* stride: bytes */
     float *x;               /* [m, k] */
@@ -43,13 +45,13 @@ static void drop(tiles_case *p) {
 /* Rows [first, first+n) as a product of their own. */
 static void run(const vl2_tiles *t, const tiles_case *p, float *y, size_t ldy, size_t first,
                 size_t n) {
-    const float *rows[VL2_TILE_RUN];
+    const float *rows[ROWS_MOST];
     size_t kp = (p->k + t->step - 1) / t->step * t->step;
     for (size_t r = 0; r < n; r++) rows[r] = p->x + (first + r) * p->k;
     for (size_t r = 0; r < n; r += VL2_TILE_ROWS)
         t->pack(p->xp + r * kp * t->x_bytes, rows + r,
                 n - r < VL2_TILE_ROWS ? n - r : VL2_TILE_ROWS, p->k);
-    t->product(y, ldy, p->xp, n, p->w, p->stride, p->n, p->k);
+    t->product(y, ldy, p->xp, n, p->w, p->stride, p->n, p->k, p->w, p->n * p->stride);
 }
 
 static bool near(const tiles_case *p, size_t i, size_t j, float got) {
@@ -111,7 +113,7 @@ void check_tiles(check *c) {
     const vl2_tiles *t = &c->k->tiles[VL2_BF16];
     check_start(c, "tiles");
     if (!t->product) return;
-    for (size_t m = 1; m <= VL2_TILE_RUN; m++)
+    for (size_t m = 1; m <= ROWS_MOST; m += m < 40 ? 1 : 7)
         for (size_t b = 0; b < n_ns; b++) {
             tiles_case p =
                 make(c, t, m, NS[b], KS[(m * 3 + b) % n_ks], (int)((m + b) % CHECK_PATTERNS));

@@ -53,9 +53,10 @@ enum { VL2_TILE_ROWS = 16, VL2_TILE_RUN = 2 * VL2_TILE_ROWS };
 typedef struct vl2_tiles {
     size_t step, x_bytes;
     void (*pack)(void *out, const float *const *rows, size_t m, size_t k);
-    /* y[i * ldy + j] = x_i . w_j for m <= VL2_TILE_RUN rows, prepared; w as for `direct`. */
+    /* y[i * ldy + j] = x_i . w_j for any number of prepared rows, best a multiple of VL2_TILE_RUN;
+     * w as for `direct`. On its way it fetches next_bytes from `next` (or NULL) into the cache. */
     void (*product)(float *y, size_t ldy, const void *x, size_t m, const void *w, size_t w_stride,
-                    size_t n, size_t k);
+                    size_t n, size_t k, const void *next, size_t next_bytes);
 } vl2_tiles;
 
 /* Attention in bf16 by tiles: m <= VL2_TILE_RUN query rows, as columns, over one block of keys. Sums,

@@ -32,6 +32,7 @@ typedef struct vl2_product {
     size_t lo, hi; /* packed rows of this turn */
     size_t panel;  /* outputs of a task */
     size_t run;    /* rows of a task (tiles) */
+    size_t tasks;  /* of this turn (tiles) */
 } vl2_product;
 
 /* The part of group g that this turn's packed rows hold. */

@@ -6,9 +6,11 @@
 #include "backend/cpu/product_tiles.h"
 
 enum {
-    SUMS = 2048,        /* values of a matrix that are summed before their epilogue */
-    PANEL = 64,         /* outputs of a task at most, where rows are many */
-    RUN_BYTES = 1 << 20 /* prepared rows of a task at most */
+    SUMS = 6144,             /* values of a matrix that are summed before their epilogue */
+    PANEL = 64,              /* outputs of a task at most, where rows are many */
+    PANEL_BYTES = 288 << 10, /* weights of a task at most, where rows are many */
+    RUN_BYTES = 1 << 20,     /* prepared rows of a task at most */
+    MANY_ROWS = 96           /* from here on dot products, not weights, are what takes time */
 };
 
 size_t vl2_product_tiles_lane_bytes(void) { return 2 * SUMS * sizeof(float); }
@@ -69,20 +71,53 @@ static size_t cells(const vl2_product *p, size_t rows) {
     return (rows + p->run - 1) / p->run * ((p->n + p->panel - 1) / p->panel);
 }
 
+typedef struct cell {
+    vl2_share s;
+    size_t column, n; /* outputs */
+    size_t row, end;  /* rows of the share */
+} cell;
+
+static cell find_cell(const vl2_product *p, size_t i) {
+    cell c = {.s = find(p, &i, cells)};
+    size_t panels = (p->n + p->panel - 1) / p->panel;
+    c.column = i % panels * p->panel;
+    c.n = vl2_cpu_min(p->panel, p->n - c.column);
+    c.row = i / panels * p->run;
+    c.end = vl2_cpu_min(c.s.n, c.row + p->run);
+    return c;
+}
+
+/* Where y's rows are long and many, their lines are asked for before the sums are ready. */
+static void fetch_results(const vl2_product *p, const cell *c, size_t row, size_t m) {
+    for (size_t i = 0; i < m; i++) {
+        const float *y = c->s.y + (row + i) * p->ldy + c->column;
+        for (size_t j = 0; j < c->n; j += 16) __builtin_prefetch(y + j, 1, 2);
+    }
+}
+
 static void cell_task(void *context, size_t i, int thread) {
     const vl2_product *p = context;
-    vl2_share s = find(p, &i, cells);
+    cell c = find_cell(p, i), next = c;
+    /* With many rows there is time to fetch the weights of what is likely this thread's next task;
+     * with few, memory is busy, and the CPU's own prefetch does better. */
+    bool more = c.end - c.row > MANY_ROWS && i + (size_t)p->cpu->threads < p->tasks;
+    if (more) next = find_cell(p, i + (size_t)p->cpu->threads);
     float *sums = vl2_cpu_lane(p->cpu, thread), *sums2 = sums + SUMS;
-    size_t panels = (p->n + p->panel - 1) / p->panel;
-    size_t column = i % panels * p->panel, n = vl2_cpu_min(p->panel, p->n - column);
-    size_t row = i / panels * p->run, end = vl2_cpu_min(s.n, row + p->run);
-    for (size_t m; row < end; row += m) {
-        m = vl2_cpu_min(VL2_TILE_RUN, end - row);
-        const char *x = p->cpu->shared + (s.first - p->lo + row) * row_bytes(p);
-        p->tiles->product(sums, p->panel, x, m, s.w + column * s.stride, s.stride, n, p->k);
+    size_t at_once = SUMS / p->panel / VL2_TILE_RUN * VL2_TILE_RUN;
+    if (at_once == 0) at_once = VL2_TILE_RUN; /* wide panels are of few rows */
+    size_t turns = (c.end - c.row + at_once - 1) / at_once, turn = 0;
+    size_t bytes = more ? next.n * next.s.stride / turns / 64 * 64 : 0;
+    for (size_t row = c.row, m; row < c.end; row += m, turn++) {
+        m = vl2_cpu_min(at_once, c.end - row);
+        const char *x = p->cpu->shared + (c.s.first - p->lo + row) * row_bytes(p);
+        if (more) fetch_results(p, &c, row, m);
+        p->tiles->product(sums, p->panel, x, m, c.s.w + c.column * c.s.stride, c.s.stride, c.n,
+                          p->k, next.s.w + next.column * next.s.stride + turn * bytes, bytes);
         if (p->gated)
-            p->tiles->product(sums2, p->panel, x, m, s.w2 + column * s.stride2, s.stride2, n, p->k);
-        vl2_product_finish(p, s.y + row * p->ldy, column, sums, sums2, p->panel, m, n);
+            p->tiles->product(sums2, p->panel, x, m, c.s.w2 + c.column * c.s.stride2, c.s.stride2,
+                              c.n, p->k, next.s.w2 + next.column * next.s.stride2 + turn * bytes,
+                              bytes);
+        vl2_product_finish(p, c.s.y + row * p->ldy, c.column, sums, sums2, p->panel, m, c.n);
     }
 }
 
@@ -96,10 +131,14 @@ static void choose_sizes(vl2_product *p) {
         most = n > most ? n : most;
         groups += n > 0;
     }
-    size_t rows = vl2_cpu_min(most, VL2_TILE_RUN), wanted = 4 * (size_t)p->cpu->threads;
+    size_t rows = vl2_cpu_min(most, MANY_ROWS), wanted = 4 * (size_t)p->cpu->threads;
     p->run = vl2_cpu_up(vl2_cpu_min(most, RUN_BYTES / row_bytes(p) + 1), VL2_TILE_RUN);
     p->panel = PANEL;
-    while (p->panel * 2 * rows <= SUMS && groups * (p->n / (p->panel * 2)) >= wanted) p->panel *= 2;
+    if (most > MANY_ROWS)
+        while (p->panel > VL2_TILE_RUN && p->panel * row_bytes(p) > PANEL_BYTES) p->panel /= 2;
+    while (p->panel * 2 * rows <= SUMS && most <= MANY_ROWS &&
+           groups * (p->n / (p->panel * 2)) >= wanted)
+        p->panel *= 2;
     while (p->panel > VL2_TILE_ROWS && groups * (p->n / p->panel) < wanted / 2) p->panel /= 2;
 }
 
@@ -111,6 +150,7 @@ void vl2_product_tiles_run(vl2_product *p, size_t total) {
         choose_sizes(p);
         size_t blocks = shared_x ? blocks_of(p->hi - p->lo) : count_all(p, pack_parts);
         vl2_pool_run(p->cpu->base.pool, blocks, pack_task, p);
-        vl2_pool_run(p->cpu->base.pool, count_all(p, cells), cell_task, p);
+        p->tasks = count_all(p, cells);
+        vl2_pool_run(p->cpu->base.pool, p->tasks, cell_task, p);
     }
 }

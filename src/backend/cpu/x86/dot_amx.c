@@ -13,7 +13,8 @@
 enum {
     STEP = 32, /* elements of k in a tile */
     SIDE = 16, /* outputs and rows of x in a tile */
-    PAIR = 2 * SIDE
+    PAIR = 2 * SIDE,
+    WIDE = 5 * SIDE
 };
 
 #define INLINE static inline __attribute__((always_inline))
@@ -62,6 +63,71 @@ static void pack(void *out, const float *const *rows, size_t m, size_t k) {
     }
 }
 
+/* ---- sums on their way out ---------------------------------------------------------------------- */
+
+/* A block of sums [outputs, rows of x] that still has to be turned, in parts of sixteen outputs by four
+ * rows of x. Parts are done between the next block's steps, while its tiles multiply. */
+typedef struct outgoing {
+    const float *sums; /* lines of `width` */
+    size_t width;
+    float *y;
+    size_t ldy, m, n; /* rows of x, outputs; m == 0: nothing waits */
+    size_t row, output;
+} outgoing;
+
+/* out[q] = sums of row of x q, for sixteen outputs */
+INLINE void turn_four(__m512 out[4], const float *sums, size_t width) {
+#if defined(VL2_EMULATE_AVX512)
+    for (size_t q = 0; q < 4; q++) {
+        float line[SIDE];
+        for (size_t j = 0; j < SIDE; j++) line[j] = sums[j * width + q];
+        out[q] = v_load(line);
+    }
+#else
+    __m512 t[4];
+    for (size_t i = 0; i < 4; i++) {
+        t[i] = _mm512_castps128_ps512(_mm_load_ps(sums + i * width));
+        t[i] = _mm512_insertf32x4(t[i], _mm_load_ps(sums + (i + 4) * width), 1);
+        t[i] = _mm512_insertf32x4(t[i], _mm_load_ps(sums + (i + 8) * width), 2);
+        t[i] = _mm512_insertf32x4(t[i], _mm_load_ps(sums + (i + 12) * width), 3);
+    }
+    __m512d a = (__m512d)_mm512_unpacklo_ps(t[0], t[1]),
+            b = (__m512d)_mm512_unpacklo_ps(t[2], t[3]);
+    __m512d c = (__m512d)_mm512_unpackhi_ps(t[0], t[1]),
+            d = (__m512d)_mm512_unpackhi_ps(t[2], t[3]);
+    out[0] = (__m512)_mm512_unpacklo_pd(a, b);
+    out[1] = (__m512)_mm512_unpackhi_pd(a, b);
+    out[2] = (__m512)_mm512_unpacklo_pd(c, d);
+    out[3] = (__m512)_mm512_unpackhi_pd(c, d);
+#endif
+}
+
+INLINE void send_part(outgoing *o) {
+    __m512 lines[4];
+    turn_four(lines, o->sums + o->output * o->width + o->row, o->width);
+    float *y = o->y + o->row * o->ldy + o->output;
+    size_t n = o->n - o->output;
+    for (size_t q = 0; q < 4 && o->row + q < o->m; q++, y += o->ldy) {
+        if (n >= SIDE)
+            v_store(y, lines[q]);
+        else
+            v_store_part(y, lines[q], n);
+    }
+    o->row += 4;
+    if (o->row < o->m) return;
+    o->row = 0;
+    o->output += SIDE;
+    if (o->output >= o->n) o->m = 0;
+}
+
+static void send(outgoing *o) {
+    if (o->m == 1) { /* a column */
+        for (size_t j = 0; j < o->n; j++) o->y[j] = o->sums[j * o->width];
+        o->m = 0;
+    }
+    while (o->m) send_part(o);
+}
+
 /* ---- products --------------------------------------------------------------------------------- */
 
 /* Tiles 0-3: sums of outputs 0-15 and 16-31 by rows 0-15 and 16-31; 4, 5: weights; 6, 7: x. */
@@ -77,6 +143,17 @@ static void configure(vl2_tile_config *c, size_t m, size_t n) {
     if (m1 && n1) tile_shape(c, 3, n1, 4 * m1);
     TILE_CONFIG(c);
 }
+
+/* Memory that will be wanted soon: some lines of it with every step. */
+typedef struct ahead {
+    const char *at;
+    size_t lines; /* with a step */
+} ahead;
+
+typedef struct operands {
+    const char *x, *w;
+    size_t stride, m, n, k;
+} operands;
 
 /* One step of k. */
 INLINE void step(const char *w, size_t stride, const char *x0, const char *x1, size_t m0, size_t m1,
@@ -94,72 +171,167 @@ INLINE void step(const char *w, size_t stride, const char *x0, const char *x1, s
     if (m1) TILE_DOT(3, 5, 7);
 }
 
-INLINE void steps(const char *x, size_t m0, size_t m1, const char *w, size_t stride, size_t n,
-                  size_t k, bool two) {
-    const char *x0 = x, *x1 = x + up(k) * m0 * 2;
+INLINE void between_steps(outgoing *o, ahead *a) {
+    if (o->m > 1) send_part(o);
+    for (size_t i = 0; i < a->lines; i++, a->at += TILE_LINE) __builtin_prefetch(a->at, 0, 2);
+}
+
+INLINE void steps(const operands *p, outgoing *o, ahead *a, size_t m0, size_t m1, bool two) {
+    const char *x0 = p->x, *x1 = p->x + up(p->k) * m0 * 2;
     size_t i = 0;
     TILE_ZERO(0);
     if (m1) TILE_ZERO(1);
     if (two) TILE_ZERO(2);
     if (two && m1) TILE_ZERO(3);
-    for (; i + STEP <= k; i += STEP)
-        step(w + i * 2, stride, x0 + i * m0 * 2, x1 + i * m1 * 2, m0, m1, two);
-    if (i == k) return;
+    for (; i + STEP <= p->k; i += STEP) {
+        step(p->w + i * 2, p->stride, x0 + i * m0 * 2, x1 + i * m1 * 2, m0, m1, two);
+        between_steps(o, a);
+    }
+    if (i == p->k) return;
     _Alignas(TILE_LINE) char tail[PAIR][TILE_LINE];
     memset(tail, 0, sizeof tail);
-    for (size_t j = 0; j < n; j++) memcpy(tail[j], w + j * stride + i * 2, (k - i) * 2);
+    for (size_t j = 0; j < p->n; j++) memcpy(tail[j], p->w + j * p->stride + i * 2, (p->k - i) * 2);
     step(tail[0], TILE_LINE, x0 + i * m0 * 2, x1 + i * m1 * 2, m0, m1, two);
 }
 
-/* sums [outputs, PAIR] of a tile -> y [rows of x, outputs] */
-static void turn(float *y, size_t ldy, const float *sums, size_t m, size_t n) {
-    if (m == 1) {
-        for (size_t j = 0; j < n; j++) y[j] = sums[j * PAIR];
-        return;
-    }
-    __m512 a[SIDE];
-    for (size_t j = 0; j < SIDE; j++) a[j] = j < n ? v_load(sums + j * PAIR) : v_set(0.0f);
-    v_transpose(a);
-    for (size_t i = 0; i < m; i++) {
-        if (n == SIDE)
-            v_store(y + i * ldy, a[i]);
-        else
-            v_store_part(y + i * ldy, a[i], n);
-    }
-}
-
-INLINE void pair(float *y, size_t ldy, const char *x, size_t m, const char *w, size_t stride,
-                 size_t n, size_t k) {
-    size_t m0 = least(m, SIDE), m1 = m - m0, n0 = least(n, SIDE);
-    if (m1 && n > SIDE)
-        steps(x, m0, m1, w, stride, n, k, true);
+/* sums [PAIR, PAIR] = up to PAIR outputs by up to PAIR rows of x */
+static void multiply(float *sums, const operands *p, outgoing *o, ahead *a) {
+    size_t m0 = least(p->m, SIDE), m1 = p->m - m0;
+    bool two = p->n > SIDE;
+    if (m1 == SIDE && two)
+        steps(p, o, a, SIDE, SIDE, true);
+    else if (m1 && two)
+        steps(p, o, a, m0, m1, true);
     else if (m1)
-        steps(x, m0, m1, w, stride, n, k, false);
-    else if (n > SIDE)
-        steps(x, m0, 0, w, stride, n, k, true);
+        steps(p, o, a, m0, m1, false);
+    else if (two)
+        steps(p, o, a, m0, 0, true);
     else
-        steps(x, m0, 0, w, stride, n, k, false);
-    _Alignas(TILE_LINE) float sums[PAIR * PAIR];
+        steps(p, o, a, m0, 0, false);
     TILE_STORE(0, sums, sizeof(float) * PAIR);
     if (m1) TILE_STORE(1, sums + SIDE, sizeof(float) * PAIR);
-    if (n > SIDE) TILE_STORE(2, sums + SIDE * PAIR, sizeof(float) * PAIR);
-    if (m1 && n > SIDE) TILE_STORE(3, sums + SIDE * PAIR + SIDE, sizeof(float) * PAIR);
-    turn(y, ldy, sums, m0, n0);
-    if (m1) turn(y + SIDE * ldy, ldy, sums + SIDE, m1, n0);
-    if (n > SIDE) turn(y + SIDE, ldy, sums + SIDE * PAIR, m0, n - SIDE);
-    if (m1 && n > SIDE) turn(y + SIDE * ldy + SIDE, ldy, sums + SIDE * PAIR + SIDE, m1, n - SIDE);
+    if (two) TILE_STORE(2, sums + SIDE * PAIR, sizeof(float) * PAIR);
+    if (m1 && two) TILE_STORE(3, sums + SIDE * PAIR + SIDE, sizeof(float) * PAIR);
+}
+
+static void product_pairs(float *y, size_t ldy, const operands *all, ahead *soon) {
+    _Alignas(TILE_LINE) vl2_tile_config config;
+    _Alignas(TILE_LINE) float sums[2][PAIR * PAIR];
+    size_t shape = 0, turn = 0;
+    outgoing out = {.m = 0};
+    for (size_t i = 0; i < all->m; i += PAIR)
+        for (size_t j = 0; j < all->n; j += PAIR, turn ^= 1) {
+            operands p = {.x = all->x + i * up(all->k) * 2,
+                          .w = all->w + j * all->stride,
+                          .stride = all->stride,
+                          .m = least(all->m - i, PAIR),
+                          .n = least(all->n - j, PAIR),
+                          .k = all->k};
+            if (shape != p.m * (PAIR + 1) + p.n) configure(&config, p.m, p.n);
+            shape = p.m * (PAIR + 1) + p.n;
+            multiply(sums[turn], &p, &out, soon);
+            send(&out);
+            out = (outgoing){sums[turn], PAIR, y + i * ldy + j, ldy, p.m, p.n, 0, 0};
+        }
+    send(&out);
+}
+
+/* ---- a few blocks of rows: every weight is loaded once ------------------------------------------- */
+
+/* Tiles 0-4: sums of sixteen outputs by up to five blocks of rows; 5: weights; 6, 7: x, the last block. */
+static void configure_wide(vl2_tile_config *c, size_t m, size_t n) {
+    size_t full = (m - 1) / SIDE, last = m - full * SIDE;
+    memset(c, 0, sizeof *c);
+    c->palette = 1;
+    for (size_t i = 0; i <= full; i++) tile_shape(c, (int)i, n, 4 * (i < full ? SIDE : last));
+    tile_shape(c, 5, n, TILE_LINE);
+    tile_shape(c, 6, SIDE, TILE_LINE);
+    tile_shape(c, 7, SIDE, 4 * last);
+    TILE_CONFIG(c);
+}
+
+#define WIDE_BLOCK(t)                                                                              \
+    if (full > t) {                                                                                \
+        TILE_LOAD(6, x + t * block, (size_t)TILE_LINE);                                            \
+        TILE_DOT(t, 5, 6);                                                                         \
+    } else if (full == t) {                                                                        \
+        TILE_LOAD(7, x + t * block - skipped, 4 * last);                                           \
+        TILE_DOT(t, 5, 7);                                                                         \
+    }
+
+/* One step: x at the first block's tile, blocks `block` bytes apart; the narrower last one has come
+ * `skipped` bytes less far. */
+INLINE void step_wide(const char *w, size_t stride, const char *x, size_t block, size_t full,
+                      size_t last, size_t skipped) {
+    TILE_LOAD(5, w, stride);
+    WIDE_BLOCK(0)
+    WIDE_BLOCK(1)
+    WIDE_BLOCK(2)
+    WIDE_BLOCK(3)
+    WIDE_BLOCK(4)
+}
+
+INLINE void steps_wide(const operands *p, outgoing *o, size_t full) {
+    size_t block = up(p->k) * SIDE * 2, last = p->m - full * SIDE, i = 0;
+    TILE_ZERO(0);
+    TILE_ZERO(1);
+    TILE_ZERO(2);
+    if (full > 2) TILE_ZERO(3);
+    if (full > 3) TILE_ZERO(4);
+    for (; i + STEP <= p->k; i += STEP) {
+        step_wide(p->w + i * 2, p->stride, p->x + i * SIDE * 2, block, full, last,
+                  i * (SIDE - last) * 2);
+        if (o->m) send_part(o);
+    }
+    if (i == p->k) return;
+    _Alignas(TILE_LINE) char tail[SIDE][TILE_LINE];
+    memset(tail, 0, sizeof tail);
+    for (size_t j = 0; j < p->n; j++) memcpy(tail[j], p->w + j * p->stride + i * 2, (p->k - i) * 2);
+    step_wide(tail[0], TILE_LINE, p->x + i * SIDE * 2, block, full, last, i * (SIDE - last) * 2);
+}
+
+static void multiply_wide(float *sums, const operands *p, outgoing *o) {
+    const size_t full = (p->m - 1) / SIDE, line = sizeof(float) * WIDE;
+    if (full == 2)
+        steps_wide(p, o, 2);
+    else if (full == 3)
+        steps_wide(p, o, 3);
+    else
+        steps_wide(p, o, 4);
+    TILE_STORE(0, sums, line);
+    TILE_STORE(1, sums + SIDE, line);
+    TILE_STORE(2, sums + 2 * SIDE, line);
+    if (full > 2) TILE_STORE(3, sums + 3 * SIDE, line);
+    if (full > 3) TILE_STORE(4, sums + 4 * SIDE, line);
+}
+
+static void product_wide(float *y, size_t ldy, const operands *all) {
+    _Alignas(TILE_LINE) vl2_tile_config config;
+    _Alignas(TILE_LINE) float sums[2][SIDE * WIDE];
+    size_t turn = 0;
+    outgoing out = {.m = 0};
+    for (size_t j = 0; j < all->n; j += SIDE, turn ^= 1) {
+        operands p = *all;
+        p.w += j * p.stride;
+        p.n = least(all->n - j, SIDE);
+        if (j == 0 || p.n < SIDE) configure_wide(&config, p.m, p.n);
+        multiply_wide(sums[turn], &p, &out);
+        send(&out);
+        out = (outgoing){sums[turn], WIDE, y + j, ldy, p.m, p.n, 0, 0};
+    }
+    send(&out);
 }
 
 static void product(float *y, size_t ldy, const void *x, size_t m, const void *w, size_t w_stride,
-                    size_t n, size_t k) {
-    _Alignas(TILE_LINE) vl2_tile_config config;
-    size_t j = 0;
-    if (n >= PAIR) configure(&config, m, PAIR);
-    for (; j + PAIR <= n; j += PAIR)
-        pair(y + j, ldy, x, m, (const char *)w + j * w_stride, w_stride, PAIR, k);
-    if (j < n) {
-        configure(&config, m, n - j);
-        pair(y + j, ldy, x, m, (const char *)w + j * w_stride, w_stride, n - j, k);
+                    size_t n, size_t k, const void *next, size_t next_bytes) {
+    operands all = {x, w, w_stride, m, n, k};
+    if (m > PAIR && m <= WIDE) {
+        product_wide(y, ldy, &all);
+    } else {
+        size_t blocks = ((n + PAIR - 1) / PAIR) * ((m + PAIR - 1) / PAIR);
+        size_t all_steps = blocks * (up(k) / STEP);
+        ahead soon = {next, next ? (next_bytes / TILE_LINE + all_steps - 1) / all_steps : 0};
+        product_pairs(y, ldy, &all, &soon);
     }
     TILE_RELEASE();
 }
