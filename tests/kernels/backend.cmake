@@ -1,4 +1,4 @@
-set(checks check_kernels.c check.c check_dots.c check_tiles.c check_rows.c check_q.c bench_level.c)
+set(checks check_kernels.c check.c check_dots.c check_tiles.c check_attend.c check_rows.c check_q.c bench_level.c)
 set(emulated "")
 find_path(VL2_SIMDE simde/x86/avx512.h)
 if(VL2_SIMDE AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
@@ -6,7 +6,8 @@ if(VL2_SIMDE AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     add_library(vl2_emulated OBJECT ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/dot_avx512.c
         ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/rows_avx512.c
         ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/dot_avx512bf16.c
-        ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/dot_amx.c)
+        ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/dot_amx.c
+        ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/attend_amx.c)
     vl2_flags(vl2_emulated)
     target_include_directories(vl2_emulated PRIVATE ${CMAKE_SOURCE_DIR}/src)
     target_compile_options(vl2_emulated PRIVATE -Wno-missing-prototypes -Wno-psabi)
@@ -14,7 +15,8 @@ if(VL2_SIMDE AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
         vl2_dot_avx512_fill=emulated_dot_avx512_fill
         vl2_rows_avx512_fill=emulated_rows_avx512_fill
         vl2_dot_avx512bf16_fill=emulated_dot_avx512bf16_fill
-        vl2_dot_amx_fill=emulated_dot_amx_fill)
+        vl2_dot_amx_fill=emulated_dot_amx_fill
+        vl2_attend_amx_fill=emulated_attend_amx_fill)
 endif()
 vl2_test(check_kernels SOURCES ${checks} LABELS kernels)
 if(emulated)
@@ -31,7 +33,7 @@ if(VL2_ARM_CC AND VL2_ARM_EMULATOR AND NOT CMAKE_SYSTEM_PROCESSOR MATCHES "aarch
     set(arm_sources ${cpu}/kernels.c ${cpu}/features.c ${cpu}/ref/dot_c.c ${cpu}/ref/rows_c.c
         ${cpu}/ref/q_c.c ${CMAKE_SOURCE_DIR}/src/model/quant.c ${CMAKE_SOURCE_DIR}/src/model/quantize.c
         ${cpu}/arm/dot_neon.c ${cpu}/arm/rows_neon.c ${CMAKE_SOURCE_DIR}/src/model/dtype.c)
-    foreach(file check_kernels.c check.c check_dots.c check_tiles.c check_rows.c check_q.c bench_level.c)
+    foreach(file check_kernels.c check.c check_dots.c check_tiles.c check_attend.c check_rows.c check_q.c bench_level.c)
         list(APPEND arm_sources ${CMAKE_CURRENT_SOURCE_DIR}/${file})
     endforeach()
     add_custom_command(OUTPUT check_kernels_arm DEPENDS ${arm_sources}

@@ -34,6 +34,7 @@ void check_free(float *p);
 
 void check_dots(check *c);      /* pack, packed, direct, outer, widen, transpose */
 void check_tiles(check *c);     /* products of the levels that have them */
+void check_attend(check *c);    /* attention by tiles, likewise */
 void check_rows(check *c);      /* epilogues, norms, rope, softmax and the rest */
 void check_quantized(check *c); /* products with quantized weights */
 void bench_level(const vl2_kernels *k);

@@ -15,6 +15,7 @@ void emulated_dot_avx512_fill(vl2_kernels *out);
 void emulated_rows_avx512_fill(vl2_kernels *out);
 void emulated_dot_avx512bf16_fill(vl2_kernels *out);
 void emulated_dot_amx_fill(vl2_kernels *out);
+void emulated_attend_amx_fill(vl2_kernels *out);
 #endif
 
 static void on_signal(int number) {
@@ -30,6 +31,7 @@ static check checked(const char *level, const vl2_kernels *plain, const vl2_kern
     check c = {.level = level, .plain = plain, .k = k, .seed = seed, .quiet = quiet};
     check_dots(&c);
     check_tiles(&c);
+    check_attend(&c);
     check_rows(&c);
     check_quantized(&c);
     return c;
@@ -151,6 +153,7 @@ static void add_emulated(totals *t, const vl2_kernels *plain, uint64_t seed) {
     emulated_dot_avx512bf16_fill(&k);
     add_level(t, "avx512bf16 (emulated)", plain, &k, seed);
     emulated_dot_amx_fill(&k);
+    emulated_attend_amx_fill(&k);
     add_level(t, "amx (emulated)", plain, &k, seed);
 #else
     (void)t, (void)plain, (void)seed;
