@@ -189,6 +189,7 @@ static void check_one(check *c, attend_case *a) {
         b.v_stride = a->v_stride;
         b.next_k = a->k;
         b.next_v = a->v;
+        b.next_bytes = a->n * a->v_dim;
         b.turned = turned;
         b.o = o;
         b.max = &max;

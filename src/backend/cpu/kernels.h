@@ -79,8 +79,9 @@ typedef struct vl2_attend_block {
     float *max, *sum;    /* [VL2_TILE_RUN] */
     /* Of `alone`: */
     size_t v_stride;             /* v is [n, v_dim] as the cache has it, rows so many bytes apart */
-    const void *next_k, *next_v; /* n rows that come next, to be fetched; or NULL */
-    float *turned;               /* scratch [n padded, v_dim] bf16 */
+    const void *next_k, *next_v; /* to be fetched: next_bytes of both (or 0) */
+    size_t next_bytes;
+    float *turned; /* scratch [n padded, v_dim] bf16 */
 } vl2_attend_block;
 
 typedef struct vl2_attend {

@@ -276,13 +276,13 @@ INLINE void softmax_alone(const vl2_attend_block *b, size_t n) {
 /* Values as pairs of keys [n padded / 2, v_dim] in b->turned, and what comes next on its way. */
 INLINE void pair_values(const vl2_attend_block *b, size_t n) {
     float *to = b->turned;
+    size_t some = b->next_bytes / (n / 2), at = 0;
     for (size_t t = 0; t < n; t += 2) {
         const char *row = (const char *)b->v + t * b->v_stride;
-        for (size_t i = 0; i < 2 && b->next_v; i++)
-            for (size_t j = 0; j < b->v_dim * 2; j += TILE_LINE) {
-                __builtin_prefetch((const char *)b->next_k + (t + i) * b->k_stride + j, 0, 2);
-                __builtin_prefetch((const char *)b->next_v + (t + i) * b->v_stride + j, 0, 2);
-            }
+        for (size_t i = 0; i < some; i += TILE_LINE, at += TILE_LINE) {
+            __builtin_prefetch((const char *)b->next_k + at, 0, 2);
+            __builtin_prefetch((const char *)b->next_v + at, 0, 2);
+        }
         for (size_t j = 0; j < b->v_dim; j += SIDE, to += SIDE)
             v_store(to,
                     row_pairs(VL2_BF16, row + 2 * j, b->v_stride, t < b->n ? b->n - t : 0, SIDE));
