@@ -1,6 +1,8 @@
 /* Times of the kernels of a level, on cases like the checked ones but of the model's sizes. */
 #include "kernels/check.h"
 
+#include "model/quantize.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +58,13 @@ static void bench_quantized(const vl2_kernels *k, vl2_dtype type) {
     const size_t stride = K / t->block * t->block_bytes;
     char *x = room(M * vl2_qx_bytes(K, dot->unit)), *w = room(ROWS * stride);
     float *row = room(K * sizeof *row), *y = room((size_t)ROWS * sizeof *y);
+    float *usual = room(K * sizeof *usual); /* weights of a size that models have */
+    for (size_t i = 0; i < K; i++) usual[i] = (float)((i * 2654435761u >> 7) % 401) * 1e-4f - 0.02f;
+    if (vl2_quantize_can(type)) {
+        vl2_dtype_from_f32(w, usual, type, K);
+        for (size_t i = 1; i < ROWS; i++) memcpy(w + i * stride, w, stride);
+    }
+    free(usual);
     vl2_qpanel *panels = room(K / VL2_QUNIT_MAX * sizeof *panels);
     double cached, streamed, pack, tile = 0, few;
     for (size_t i = 0; i < M; i++) dot->pack_x(x + i * vl2_qx_bytes(K, dot->unit), row, K);

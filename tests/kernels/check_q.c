@@ -39,8 +39,8 @@ static void fill_weights(check *c, product *p, int how) {
         for (size_t b = 0; b < p->k / t->block; b++) {
             char *block = row + b * t->block_bytes;
             char *d = p->type == VL2_Q6_K ? block + t->block_bytes - 2 : block;
-            set_half(d, 0.01 * check_random(c));
-            if (pair) set_half(d + 2, 0.01 * check_random(c));
+            set_half(d, (b % 2 ? 1e-5 : 0.01) * check_random(c)); /* subnormal, too */
+            if (pair) set_half(d + 2, (b % 3 ? 0.01 : 1e-5) * check_random(c));
         }
     }
 }

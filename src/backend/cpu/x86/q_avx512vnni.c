@@ -43,6 +43,26 @@ static void pack_x(void *out, const float *x, size_t k, size_t unit) {
 static void pack_x_32(void *out, const float *x, size_t k) { pack_x(out, x, k, VL2_QUANT_BLOCK); }
 static void pack_x_k(void *out, const float *x, size_t k) { pack_x(out, x, k, VL2_QUANT_SUPER); }
 
+/* float16 bits, one in each 32-bit lane, as floats. The CPU's own conversion stops for a microcode
+ * assist at each subnormal half - and scales of usual weights are subnormal. */
+VL2_QINLINE __m512 halves_to_floats(__m512i bits) {
+    const __m512i rest = _mm512_and_si512(bits, _mm512_set1_epi32(0x7fff));
+    const __m512i bias = _mm512_set1_epi32(112 << 23);
+    __m512i v = _mm512_add_epi32(_mm512_slli_epi32(rest, 13), bias);
+    const __mmask16 special = _mm512_cmpge_epi32_mask(rest, _mm512_set1_epi32(0x7c00));
+    const __mmask16 small = _mm512_cmplt_epi32_mask(rest, _mm512_set1_epi32(0x400));
+    v = _mm512_mask_add_epi32(v, special, v, bias);
+    const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(rest), _mm512_set1_ps(0x1p-24f));
+    v = _mm512_mask_mov_epi32(v, small, _mm512_castps_si512(scaled));
+    const __m512i sign = _mm512_slli_epi32(_mm512_andnot_si512(rest, bits), 16);
+    return _mm512_castsi512_ps(_mm512_or_si512(v, sign));
+}
+
+/* The same for the one or two at the bottom. */
+VL2_QINLINE __m128 half_pairs(__m128i bits) {
+    return _mm512_castps512_ps128(halves_to_floats(_mm512_castsi128_si512(bits)));
+}
+
 /* ---- super-blocks: one row of weights at a time ------------------------------------------------- */
 
 /* A super-block in registers. `order` of q: as x has it, or for Q4_K and Q5_K sub-blocks 0 2, 1 3,
@@ -77,7 +97,7 @@ VL2_QINLINE void affine_scales(super *s, const void *d, const uint8_t packed[12]
         _mm256_setr_epi16(8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15), both);
     uint32_t halves;
     memcpy(&halves, d, 4);
-    const __m128 f = _mm_cvtph_ps(_mm_cvtsi32_si128((int)halves));
+    const __m128 f = half_pairs(_mm_cvtepu16_epi32(_mm_cvtsi32_si128((int)halves)));
     s->d = _mm_cvtss_f32(f);
     s->m = -_mm_cvtss_f32(_mm_movehdup_ps(f));
 }
@@ -135,7 +155,7 @@ VL2_QINLINE void super_q6_k(super *s, const void *block) {
             _mm512_add_epi16(lanes, _mm512_set1_epi16((int16_t)(4 * v))), wide);
     uint16_t half;
     memcpy(&half, b->d, 2);
-    s->d = _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half)));
+    s->d = _mm_cvtss_f32(half_pairs(_mm_cvtsi32_si128(half)));
 }
 
 typedef struct wide_kind {
@@ -226,7 +246,7 @@ static lanes lanes_of(const void *w, size_t stride, size_t n) {
 
 VL2_QINLINE __m512 lane_scales(const lanes *l, size_t at) {
     const __m512i both = _mm512_i32gather_epi32(l->offset, l->row[0] + at, 1);
-    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(both));
+    return halves_to_floats(_mm512_and_si512(both, _mm512_set1_epi32(0xffff)));
 }
 
 VL2_QINLINE __m512i add_pairs_32(__m512i a, __m512i b) {
