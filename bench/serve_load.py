@@ -1,0 +1,434 @@
+#!/usr/bin/env python3
+"""Measures `vl2 serve` over loopback: how many people it answers, how soon, and what that costs.
+
+    bench/serve_load.py load  [--clients 1 4 16 64] [--seconds 8]   throughput, time to the first token
+    bench/serve_load.py loop  [--requests 40]                       the same questions one at a time by `vl2 batch --parallel 1`
+    bench/serve_load.py gap                                         a stream's worst gap while long work arrives
+    bench/serve_load.py cache                                       what a second question on a picture saves
+    bench/serve_load.py soak  [--requests 20000]                    memory over many requests
+    bench/serve_load.py abuse [--seconds 60]                        hostile clients beside honest ones
+
+Each starts its own server on the demo checkpoint (--model another); --program build/release/cli/vl2.
+Questions are on the checkpoint's example pictures, each picture changed in a pixel where it must not
+be in a cache. The client is one thread, so that it does not take the server's cores.
+"""
+import argparse
+import asyncio
+import base64
+import io
+import json
+import os
+import pathlib
+import random
+import signal
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TALK = {"repetition_penalty": 0.01, "presence_penalty": -2, "frequency_penalty": -2} # so that short answers grow long
+QUESTIONS = ("How many shapes are there?", "What is in the picture?", "Which colour is the circle?", "Where is the square?", "Read the text.",
+             "Describe the picture.")
+
+
+class Server:
+    def __init__(self, options, *words):
+        self.log = tempfile.TemporaryFile()
+        self.process = subprocess.Popen([options.program, "serve", "-m", options.model, "--port", "0", *words], stderr=self.log,
+                                        stdout=subprocess.DEVNULL)
+        while "http://" not in self.said():
+            if self.process.poll() is not None:
+                sys.exit(self.said())
+            time.sleep(0.05)
+        self.port = int(self.said().split("http://127.0.0.1:")[1].split("/")[0])
+
+    def said(self):
+        self.log.seek(0)
+        return self.log.read().decode()
+
+    def memory(self, what="VmRSS"):
+        with open(f"/proc/{self.process.pid}/status") as lines:
+            return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1024
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(90)
+        said = self.said()
+        if status or "Sanitizer" in said:
+            print(said[-6000:])
+            sys.exit(f"the server ended with {status}")
+
+
+def pictures(options):
+    return sorted(p for p in (pathlib.Path(options.model) / "examples").iterdir() if p.suffix in (".png", ".jpg", ".jpeg"))
+
+
+def url_of(data):
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
+class Pictures:
+    """The examples as data URLs; `new` gives one that no cache has."""
+
+    def __init__(self, options):
+        from PIL import Image
+        self.images = [Image.open(p).convert("RGB") for p in pictures(options)]
+        self.urls = [self.encode(image) for image in self.images]
+        self.count = 0
+
+    @staticmethod
+    def encode(image):
+        out = io.BytesIO()
+        image.save(out, "PNG", compress_level=1)
+        return url_of(out.getvalue())
+
+    def new(self):
+        image = self.images[self.count % len(self.images)].copy()
+        self.count += 1
+        image.putpixel((0, 0), (self.count & 255, self.count >> 8 & 255, self.count >> 16))
+        return self.encode(image)
+
+
+def ask(text, *urls, **more):
+    parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls] + [{"type": "text", "text": text}]
+    return {"messages": [{"role": "user", "content": parts}], **more}
+
+
+async def send(port, body):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(raw) + raw)
+    await writer.drain()
+    return reader, writer
+
+
+async def stream(port, body):
+    """(status, times of tokens since the request, usage)"""
+    begun = time.monotonic()
+    reader, writer = await send(port, {**body, "stream": True, "stream_options": {"include_usage": True}})
+    status = int((await reader.readline()).split()[1])
+    times, usage = [], None
+    while line := await reader.readline():
+        if b'"delta":{"content"' in line and b'"role"' not in line:
+            times.append(time.monotonic() - begun)
+        elif b'"usage":{' in line:
+            usage = json.loads(line[6:])["usage"]
+    writer.close()
+    return status, times, usage
+
+
+async def whole(port, body):
+    reader, writer = await send(port, body)
+    data = await reader.read()
+    writer.close()
+    head, _, rest = data.partition(b"\r\n\r\n")
+    return int(head.split()[1]), rest
+
+
+def median(values):
+    return statistics.median(values) if values else float("nan")
+
+
+def most(values, share=0.95):
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else float("nan")
+
+
+# ---- load ----
+
+async def client(port, seconds, made, results):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        begun = time.monotonic()
+        status, times, usage = await stream(port, made())
+        results.append((status, times, usage, time.monotonic() - begun))
+        if status == 429:
+            await asyncio.sleep(1)
+
+
+async def load(options):
+    rows = []
+    for n in options.clients:
+        server, shown = Server(options, "--parallel", str(options.parallel), "--queue", "128"), Pictures(options)
+        pool = [shown.new() for _ in range(240)] # made before the clock runs
+        made = lambda: ask(random.choice(QUESTIONS), pool.pop() if pool else shown.new(), max_tokens=64, **TALK)
+        await stream(server.port, made())
+        results, begun = [], time.monotonic()
+        await asyncio.gather(*(client(server.port, options.seconds, made, results) for _ in range(n)))
+        took = time.monotonic() - begun
+        done = [r for r in results if r[0] == 200 and r[2]]
+        tokens = sum(r[2]["completion_tokens"] for r in done)
+        firsts = [r[1][0] for r in done if r[1]]
+        gaps = [b - a for r in done for a, b in zip(r[1], r[1][1:])]
+        rows.append((n, len(done), sum(r[0] == 429 for r in results), len(results) - len(done) - sum(r[0] == 429 for r in results),
+                     len(done) / took, sum(r[2]["prompt_tokens"] for r in done) / took, tokens / took, median(firsts), most(firsts),
+                     median(gaps), server.memory()))
+        server.stop()
+    print("clients   done  429  failed  answers/s  prompt tok/s  answer tok/s  first ms median  95 %   gap ms  RSS MiB")
+    for n, done, busy, failed, rate, prompt, tokens, first, late, gap, memory in rows:
+        print(f"{n:7} {done:6} {busy:4} {failed:7} {rate:10.1f} {prompt:13.0f} {tokens:13.0f} {first * 1e3:16.0f} {late * 1e3:5.0f} {gap * 1e3:8.1f}"
+              f" {memory:8.0f}")
+    if any(row[3] for row in rows):
+        sys.exit("requests failed")
+
+
+def loop(options):
+    from PIL import Image
+    with tempfile.TemporaryDirectory() as folder:
+        images = [Image.open(p).convert("RGB") for p in pictures(options)]
+        with open(f"{folder}/in.jsonl", "w") as out:
+            for i in range(options.requests):
+                image = images[i % len(images)].copy()
+                image.putpixel((0, 0), (i & 255, 7, 7))
+                image.save(f"{folder}/{i}.png", compress_level=1)
+                text = "<image>\n" + QUESTIONS[i % len(QUESTIONS)]
+                out.write(json.dumps({"id": str(i), "messages": [{"role": "user", "content": text, "images": [f"{folder}/{i}.png"]}]}) + "\n")
+        begun = time.monotonic()
+        subprocess.run([options.program, "batch", "-m", options.model, "--parallel", "1", "--max-tokens", "64", "--repetition-penalty", "0.01",
+                        "--presence-penalty", "-2", "--frequency-penalty", "-2", "-q", f"{folder}/in.jsonl", "-o",
+                        f"{folder}/out.jsonl"], check=True)
+        took = time.monotonic() - begun
+        done = [json.loads(line) for line in open(f"{folder}/out.jsonl")]
+    tokens = sum(one["usage"]["completion_tokens"] for one in done)
+    print(f"one at a time: {len(done)} answers in {took:.1f} s: {len(done) / took:.1f} answers/s, {tokens / took:.0f} answer tok/s")
+
+
+# ---- the worst gap ----
+
+async def gap(options):
+    server, shown = Server(options, "--ctx-size", "16384", "--kv-tokens", "65536", "--chunk-size", str(options.chunk)), Pictures(options)
+    long = "Talk"
+    words = " ".join(random.choice(QUESTIONS) for _ in range(4000))
+    wide = shown.images[0].resize((2352, 392)) # as many tiles as the demo checkpoint cuts
+
+    async def measured(*others):
+        """Gaps of the running stream until the others are answered, milliseconds."""
+        reader, writer = await send(server.port, {**ask(long), "max_tokens": 12000, "stream": True, **TALK})
+        times, usage = [], []
+
+        async def follow():
+            while line := await reader.readline():
+                if b'"delta":{"content"' in line:
+                    times.append(time.monotonic())
+
+        following = asyncio.create_task(follow())
+        await asyncio.sleep(0.3)
+        begun = time.monotonic()
+        if others:
+            done = await asyncio.gather(*(whole(server.port, other) for other in others))
+            usage = [json.loads(data)["usage"]["prompt_tokens"] for status, data in done if status == 200]
+        else:
+            await asyncio.sleep(1)
+        end = time.monotonic()
+        following.cancel()
+        writer.close()
+        await asyncio.sleep(0.2)
+        inside = [t for t in times if begun <= t <= end]
+        return [1e3 * (b - a) for a, b in zip(inside, inside[1:])], usage, end - begun
+
+    text = words
+    status, data = await whole(server.port, ask(text, max_tokens=1))
+    while status != 200 or json.loads(data)["usage"]["prompt_tokens"] > 3000:
+        text = text[:int(len(text) * 0.9)]
+        status, data = await whole(server.port, ask(text, max_tokens=1))
+    for what, others in (("alone", ()), ("a picture of all tiles", (ask("?", shown.encode(wide), max_tokens=1),)),
+                         ("a 3,000-token prompt", (ask("Now: " + text, max_tokens=1),)),
+                         ("both at once", (ask("And?", shown.encode(wide.transpose(0)), max_tokens=1), ask("Then: " + text, max_tokens=1)))):
+        found, usage, took = await measured(*others)
+        print(f"{what:24} prompts {str(usage):14} {took:6.2f} s  gaps: {len(found):5}  median {median(found):7.2f} ms  worst {max(found):7.1f} ms")
+    server.stop()
+
+
+# ---- caches ----
+
+async def cache(options):
+    server, shown = Server(options), Pictures(options)
+
+    async def first(body):
+        _, times, usage = await stream(server.port, body)
+        return times[0] * 1e3, usage["prompt_tokens"], usage["prompt_tokens_details"]["cached_tokens"]
+
+    rows = {"new picture": [], "same picture and question": [], "same picture, other question": [], "next turn": [], "rows only": []}
+    for i in range(options.repeat):
+        url, other = shown.new(), shown.new()
+        body = ask("What is in the picture?", url, max_tokens=16)
+        rows["new picture"].append(await first(body))
+        status, data = await whole(server.port, body)
+        answer = json.loads(data)["choices"][0]["message"]["content"]
+        rows["same picture and question"].append(await first(body))
+        rows["same picture, other question"].append(await first(ask("Which colours are there?", url, max_tokens=16)))
+        turns = [*body["messages"], {"role": "assistant", "content": answer}, {"role": "user", "content": "And where is it?"}]
+        rows["next turn"].append(await first({"messages": turns, "max_tokens": 16}))
+        front = [{"role": "system", "content": f"Answer in {i} words."}, *body["messages"]]
+        rows["rows only"].append(await first({"messages": front, "max_tokens": 16}))
+    print("                               first token ms  prompt  cached")
+    for what, found in rows.items():
+        print(f"{what:30} {median([f[0] for f in found]):14.1f} {found[-1][1]:7} {found[-1][2]:7}")
+    server.stop()
+
+
+# ---- memory ----
+
+async def soak(options):
+    server, shown = Server(options, "--parallel", "16", "--queue", "64"), Pictures(options)
+    pool, made, bad = [shown.new() for _ in range(64)], 0, 0
+    begun, rows, tokens = time.monotonic(), [], 0
+
+    def body():
+        nonlocal made
+        made += 1
+        if made % 8 == 0: # a picture that is not in a cache
+            pool[made // 8 % len(pool)] = shown.new()
+        return ask(QUESTIONS[made % len(QUESTIONS)] + f" {made % 997}", pool[made % len(pool)], max_tokens=8 + made % 24, temperature=made % 3 / 2,
+                   n=1 + made % 2)
+
+    async def work():
+        nonlocal bad, tokens
+        while made < options.requests:
+            status, data = await whole(server.port, body())
+            bad += status != 200
+            tokens += json.loads(data)["usage"]["total_tokens"] if status == 200 else 0
+            if made % (options.requests // 10) < 16 and (not rows or made - rows[-1][0] > 100):
+                rows.append((made, server.memory(), server.descriptors()))
+
+    await asyncio.gather(*(work() for _ in range(32)))
+    took = time.monotonic() - begun
+    print(f"{made} requests, {bad} not answered, {tokens} tokens in {took:.0f} s; most memory ever {server.memory('VmHWM'):.0f} MiB")
+    for n, memory, files in rows:
+        print(f"  after {n:6} requests: RSS {memory:7.1f} MiB, {files} descriptors")
+    server.stop()
+
+
+# ---- abuse ----
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def lying(width, height):
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) +
+            chunk(b"IDAT", zlib.compress(bytes(500))) + chunk(b"IEND", b""))
+
+
+def hostile_body(random_, good):
+    """A body that is broken, huge, deep, false - or good, for a client that then goes."""
+    kind = random_.randrange(10)
+    if kind == 0:
+        return b"[" * random_.randrange(1, 1 << 20)
+    if kind == 1:
+        return b"[" + b"{}," * random_.randrange(1, 400000) + b"0]"
+    if kind == 2:
+        return json.dumps(ask("x", url_of(lying(random_.choice((0, 1, 60000, 2 ** 31 - 1)), random_.choice((1, 60000))))))
+    if kind == 3:
+        return json.dumps(ask("x", *(["data:image/png;base64,AAAA"] * random_.choice((17, 20000)))))
+    if kind == 4:
+        return json.dumps(ask("x" * random_.randrange(3 << 20)))
+    if kind == 5:
+        data = bytearray(base64.b64decode(good["messages"][0]["content"][0]["image_url"]["url"].split(",")[1]))
+        for _ in range(random_.randrange(1, 40)):
+            data[random_.randrange(len(data))] = random_.randrange(256)
+        return json.dumps(ask("x", url_of(bytes(data)), max_tokens=2))
+    if kind == 6:
+        raw = bytearray(json.dumps(good).encode())
+        for _ in range(random_.randrange(1, 9)):
+            raw[random_.randrange(len(raw))] = random_.randrange(256)
+        return bytes(raw)
+    if kind == 7:
+        return json.dumps({**good, random_.choice(("n", "stop", "temperature", "messages", "tools", "seed")): random_.choice((-1, "", [], {}, None, 1e300))})
+    return json.dumps({**good, "stream": bool(random_.randrange(2)), "max_tokens": random_.choice((1, 50, 4000)), "temperature": 1.5,
+                       "n": random_.randrange(1, 9), "logprobs": True, "top_logprobs": 20})
+
+
+async def hostile(port, until, random_, good, tally):
+    while time.monotonic() < until:
+        raw = hostile_body(random_, good)
+        raw = raw if isinstance(raw, bytes) else raw.encode()
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (
+            random_.choice((len(raw), len(raw), len(raw), len(raw) + 7, 1 << 30, 0)))
+        if random_.randrange(12) == 0:
+            head = bytes(random_.randrange(256) for _ in range(200))
+        data = head + raw
+        how = random_.randrange(5)
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            if how == 0: # cut anywhere
+                writer.write(data[:random_.randrange(len(data) + 1)])
+            elif how == 1: # slowly
+                for i in range(0, min(len(data), 200), 20):
+                    writer.write(data[i:i + 20])
+                    await asyncio.sleep(0.05)
+            else:
+                writer.write(data)
+            if how >= 2:
+                reply = await asyncio.wait_for(reader.read(random_.choice((1, 100, 100000))), random_.choice((0.05, 1, 5)))
+                tally[reply[9:12].decode("latin1") or "nothing"] = tally.get(reply[9:12].decode("latin1") or "nothing", 0) + 1
+            if random_.randrange(2):
+                writer.transport.abort()
+            else:
+                writer.close()
+        except (OSError, TimeoutError, asyncio.TimeoutError):
+            tally["left"] = tally.get("left", 0) + 1
+        await asyncio.sleep(0)
+
+
+async def abuse(options):
+    server, shown = Server(options, "--max-body", "4", "--queue", "128", "--parallel", "8"), Pictures(options)
+    goods = [ask(q, shown.urls[i % len(shown.urls)], max_tokens=24) for i, q in enumerate(QUESTIONS)]
+    expected = [json.loads((await whole(server.port, good))[1])["choices"] for good in goods]
+    until, tally, honest = time.monotonic() + options.seconds, {}, {"right": 0, "wrong": 0, "429": 0, "failed": 0}
+
+    async def good_client(seed):
+        random_ = random.Random(seed)
+        while time.monotonic() < until:
+            i = random_.randrange(len(goods))
+            try:
+                status, data = await whole(server.port, goods[i])
+            except (OSError, IndexError):
+                honest["failed"] += 1
+                continue
+            if status == 429:
+                honest["429"] += 1
+                await asyncio.sleep(0.2)
+            elif status != 200:
+                honest["failed"] += 1
+                print(status, data[:300])
+            else:
+                honest["right" if json.loads(data)["choices"] == expected[i] else "wrong"] += 1
+
+    await asyncio.gather(*(good_client(i) for i in range(4)),
+                         *(hostile(server.port, until, random.Random(100 + i), goods[i % len(goods)], tally) for i in range(options.hostile)))
+    await asyncio.sleep(1)
+    print(f"{sum(tally.values())} hostile requests: {dict(sorted(tally.items()))}")
+    print(f"honest clients: {honest}; RSS {server.memory():.0f} MiB, most {server.memory('VmHWM'):.0f} MiB, {server.descriptors()} descriptors")
+    server.stop()
+    if honest["wrong"] or honest["failed"] or not honest["right"]:
+        sys.exit("honest clients were not served")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("load", "loop", "gap", "cache", "soak", "abuse"))
+    parser.add_argument("--program", default=str(ROOT / "build/release/cli/vl2"))
+    parser.add_argument("--model", default=str(ROOT / "models/demo"))
+    parser.add_argument("--clients", type=int, nargs="*", default=[1, 4, 16, 64])
+    parser.add_argument("--parallel", type=int, default=16)
+    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--requests", type=int, default=None)
+    parser.add_argument("--repeat", type=int, default=9)
+    parser.add_argument("--chunk", type=int, default=512)
+    parser.add_argument("--hostile", type=int, default=24)
+    options = parser.parse_args()
+    options.requests = options.requests or {"loop": 40, "soak": 20000}.get(options.what)
+    random.seed(1)
+    what = globals()[options.what]
+    what(options) if options.what == "loop" else asyncio.run(what(options))
+
+
+if __name__ == "__main__":
+    main()
