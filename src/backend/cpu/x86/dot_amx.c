@@ -13,8 +13,7 @@
 enum {
     STEP = 32, /* elements of k in a tile */
     SIDE = 16, /* outputs and rows of x in a tile */
-    PAIR = 2 * SIDE,
-    WIDE = 5 * SIDE
+    PAIR = 2 * SIDE
 };
 
 #define INLINE static inline __attribute__((always_inline))
@@ -214,126 +213,32 @@ static void multiply(float *sums, const operands *p, outgoing *o, ahead *a) {
     if (m1 && two) TILE_STORE(3, sums + SIDE * PAIR + SIDE, sizeof(float) * PAIR);
 }
 
-static void product_pairs(float *y, size_t ldy, const operands *all, ahead *soon) {
+static void product(float *y, size_t ldy, const void *x, size_t m, const void *w, size_t w_stride,
+                    size_t n, size_t k, const void *next, size_t next_bytes) {
     _Alignas(TILE_LINE) vl2_tile_config config;
     _Alignas(TILE_LINE) float sums[2][PAIR * PAIR];
-    size_t shape = 0, turn = 0;
+    /* Weights that are read for few rows come from memory: fewer streams at once are faster. */
+    const size_t outputs = m > PAIR ? PAIR : SIDE;
+    size_t shape = 0, turn = 0, blocks = (n + outputs - 1) / outputs * ((m + PAIR - 1) / PAIR);
+    size_t all_steps = blocks * (up(k) / STEP);
+    ahead soon = {next, next ? (next_bytes / TILE_LINE + all_steps - 1) / all_steps : 0};
     outgoing out = {.m = 0};
-    for (size_t i = 0; i < all->m; i += PAIR)
-        for (size_t j = 0; j < all->n; j += PAIR, turn ^= 1) {
-            operands p = {.x = all->x + i * up(all->k) * 2,
-                          .w = all->w + j * all->stride,
-                          .stride = all->stride,
-                          .m = least(all->m - i, PAIR),
-                          .n = least(all->n - j, PAIR),
-                          .k = all->k};
+    for (size_t j = 0; j < n; j += outputs)
+        for (size_t i = 0; i < m; i += PAIR, turn ^= 1) {
+            operands p = {.x = (const char *)x + i * up(k) * 2,
+                          .w = (const char *)w + j * w_stride,
+                          .stride = w_stride,
+                          .m = least(m - i, PAIR),
+                          .n = least(n - j, outputs),
+                          .k = k};
             if (shape != p.m * (PAIR + 1) + p.n) configure(&config, p.m, p.n);
             shape = p.m * (PAIR + 1) + p.n;
-            multiply(sums[turn], &p, &out, soon);
+            multiply(sums[turn], &p, &out, &soon);
             send(&out);
             out = (outgoing){sums[turn], PAIR, y + i * ldy + j, ldy, p.m, p.n, 0, 0};
         }
-    send(&out);
-}
-
-/* ---- a few blocks of rows: every weight is loaded once ------------------------------------------- */
-
-/* Tiles 0-4: sums of sixteen outputs by up to five blocks of rows; 5: weights; 6, 7: x, the last block. */
-static void configure_wide(vl2_tile_config *c, size_t m, size_t n) {
-    size_t full = (m - 1) / SIDE, last = m - full * SIDE;
-    memset(c, 0, sizeof *c);
-    c->palette = 1;
-    for (size_t i = 0; i <= full; i++) tile_shape(c, (int)i, n, 4 * (i < full ? SIDE : last));
-    tile_shape(c, 5, n, TILE_LINE);
-    tile_shape(c, 6, SIDE, TILE_LINE);
-    tile_shape(c, 7, SIDE, 4 * last);
-    TILE_CONFIG(c);
-}
-
-#define WIDE_BLOCK(t)                                                                              \
-    if (full > t) {                                                                                \
-        TILE_LOAD(6, x + t * block, (size_t)TILE_LINE);                                            \
-        TILE_DOT(t, 5, 6);                                                                         \
-    } else if (full == t) {                                                                        \
-        TILE_LOAD(7, x + t * block - skipped, 4 * last);                                           \
-        TILE_DOT(t, 5, 7);                                                                         \
-    }
-
-/* One step: x at the first block's tile, blocks `block` bytes apart; the narrower last one has come
- * `skipped` bytes less far. */
-INLINE void step_wide(const char *w, size_t stride, const char *x, size_t block, size_t full,
-                      size_t last, size_t skipped) {
-    TILE_LOAD(5, w, stride);
-    WIDE_BLOCK(0)
-    WIDE_BLOCK(1)
-    WIDE_BLOCK(2)
-    WIDE_BLOCK(3)
-    WIDE_BLOCK(4)
-}
-
-INLINE void steps_wide(const operands *p, outgoing *o, size_t full) {
-    size_t block = up(p->k) * SIDE * 2, last = p->m - full * SIDE, i = 0;
-    TILE_ZERO(0);
-    TILE_ZERO(1);
-    TILE_ZERO(2);
-    if (full > 2) TILE_ZERO(3);
-    if (full > 3) TILE_ZERO(4);
-    for (; i + STEP <= p->k; i += STEP) {
-        step_wide(p->w + i * 2, p->stride, p->x + i * SIDE * 2, block, full, last,
-                  i * (SIDE - last) * 2);
-        if (o->m) send_part(o);
-    }
-    if (i == p->k) return;
-    _Alignas(TILE_LINE) char tail[SIDE][TILE_LINE];
-    memset(tail, 0, sizeof tail);
-    for (size_t j = 0; j < p->n; j++) memcpy(tail[j], p->w + j * p->stride + i * 2, (p->k - i) * 2);
-    step_wide(tail[0], TILE_LINE, p->x + i * SIDE * 2, block, full, last, i * (SIDE - last) * 2);
-}
-
-static void multiply_wide(float *sums, const operands *p, outgoing *o) {
-    const size_t full = (p->m - 1) / SIDE, line = sizeof(float) * WIDE;
-    if (full == 2)
-        steps_wide(p, o, 2);
-    else if (full == 3)
-        steps_wide(p, o, 3);
-    else
-        steps_wide(p, o, 4);
-    TILE_STORE(0, sums, line);
-    TILE_STORE(1, sums + SIDE, line);
-    TILE_STORE(2, sums + 2 * SIDE, line);
-    if (full > 2) TILE_STORE(3, sums + 3 * SIDE, line);
-    if (full > 3) TILE_STORE(4, sums + 4 * SIDE, line);
-}
-
-static void product_wide(float *y, size_t ldy, const operands *all) {
-    _Alignas(TILE_LINE) vl2_tile_config config;
-    _Alignas(TILE_LINE) float sums[2][SIDE * WIDE];
-    size_t turn = 0;
-    outgoing out = {.m = 0};
-    for (size_t j = 0; j < all->n; j += SIDE, turn ^= 1) {
-        operands p = *all;
-        p.w += j * p.stride;
-        p.n = least(all->n - j, SIDE);
-        if (j == 0 || p.n < SIDE) configure_wide(&config, p.m, p.n);
-        multiply_wide(sums[turn], &p, &out);
-        send(&out);
-        out = (outgoing){sums[turn], WIDE, y + j, ldy, p.m, p.n, 0, 0};
-    }
-    send(&out);
-}
-
-static void product(float *y, size_t ldy, const void *x, size_t m, const void *w, size_t w_stride,
-                    size_t n, size_t k, const void *next, size_t next_bytes) {
-    operands all = {x, w, w_stride, m, n, k};
-    if (m > PAIR && m <= WIDE) {
-        product_wide(y, ldy, &all);
-    } else {
-        size_t blocks = ((n + PAIR - 1) / PAIR) * ((m + PAIR - 1) / PAIR);
-        size_t all_steps = blocks * (up(k) / STEP);
-        ahead soon = {next, next ? (next_bytes / TILE_LINE + all_steps - 1) / all_steps : 0};
-        product_pairs(y, ldy, &all, &soon);
-    }
     TILE_RELEASE();
+    send(&out);
 }
 
 void vl2_dot_amx_fill(vl2_kernels *out) {
