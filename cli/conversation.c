@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "clock.h"
 #include "options.h"
 
 #include <errno.h>
@@ -128,7 +129,9 @@ vl2_status cli_conversation_add_picture(cli_conversation *c, const char *path, v
     if (!pictures || !paths) return vl2_fail_memory(err, "a picture's place", sizeof *paths);
     char *lasting = lasting_path(path);
     if (!lasting) return vl2_fail_memory(err, "a path", strlen(path));
+    double begun = cli_clock_ms();
     vl2_status status = open_picture(&m->pictures[m->n_pictures], options, path, err);
+    c->picture_ms += cli_clock_ms() - begun;
     if (status != VL2_OK) {
         vl2_mem_free(lasting);
         return status;

@@ -22,6 +22,7 @@ typedef struct cli_conversation { /* {0} is an empty one */
     cli_message *messages;
     size_t n;
     vl2_picture_options picture_options; /* struct_size 0: the defaults */
+    double picture_ms;                   /* that reading pictures took */
 } cli_conversation;
 
 void cli_conversation_free(cli_conversation *conversation);

@@ -58,8 +58,8 @@ static vl2_status add_timings(vl2_buf *out, vl2_timings t, double load_ms, vl2_e
         number(t.decode_ms), number(t.prefill_tokens_per_s), number(t.decode_tokens_per_s));
 }
 
-vl2_status cli_json_out_answer(vl2_buf *out, const vl2_answer *answer, double load_ms,
-                               vl2_error *err) {
+vl2_status cli_json_out_answer(vl2_buf *out, const vl2_answer *answer, vl2_timings timings,
+                               double load_ms, vl2_error *err) {
     size_t n = 0;
     const vl2_box *boxes = vl2_answer_boxes(answer, &n);
     VL2_TRY(vl2_buf_addf(out, err, "{"));
@@ -70,6 +70,6 @@ vl2_status cli_json_out_answer(vl2_buf *out, const vl2_answer *answer, double lo
     VL2_TRY(vl2_buf_addf(out, err, ", "));
     VL2_TRY(cli_json_out_usage(out, vl2_answer_usage(answer), err));
     VL2_TRY(vl2_buf_addf(out, err, ", "));
-    VL2_TRY(add_timings(out, vl2_answer_timings(answer), load_ms, err));
+    VL2_TRY(add_timings(out, timings, load_ms, err));
     return vl2_buf_addf(out, err, "}");
 }

@@ -11,7 +11,7 @@ vl2_status cli_json_out_grounding(vl2_buf *out, const vl2_box *boxes, size_t n, 
 vl2_status cli_json_out_usage(vl2_buf *out, vl2_usage usage, vl2_error *err);
 const char *cli_json_out_finish(vl2_finish finish);
 /* All of one answer, on one line without a newline. */
-vl2_status cli_json_out_answer(vl2_buf *out, const vl2_answer *answer, double load_ms,
-                               vl2_error *err);
+vl2_status cli_json_out_answer(vl2_buf *out, const vl2_answer *answer, vl2_timings timings,
+                               double load_ms, vl2_error *err);
 
 #endif

@@ -106,8 +106,15 @@ static vl2_status draw(const work *w, vl2_error *err) {
     return status;
 }
 
-static void say_timings(const work *w) {
+/* The library's, and reading the pictures, which happened outside it. */
+static vl2_timings timings_of(const work *w) {
     vl2_timings t = vl2_answer_timings(w->answer);
+    t.image_ms += w->conversation.picture_ms;
+    return t;
+}
+
+static void say_timings(const work *w) {
+    vl2_timings t = timings_of(w);
     vl2_usage u = vl2_answer_usage(w->answer);
     char pictures[96] = "";
     if (u.image_tokens) {
@@ -123,11 +130,11 @@ static void say_prompt(const work *w) {
     size_t n = 0, n_spans = 0;
     vl2_prompt_ids(w->prompt, &n);
     const vl2_span *spans = vl2_prompt_spans(w->prompt, &n_spans);
-    cli_terminal_note("prompt: %zu tokens, %zu of them for %zu pictures", n,
-                      vl2_prompt_image_tokens(w->prompt), n_spans);
+    cli_terminal_note("prompt: %zu tokens, %zu of them for %zu picture%s", n,
+                      vl2_prompt_image_tokens(w->prompt), n_spans, n_spans == 1 ? "" : "s");
     for (size_t i = 0; i < n_spans; i++) {
         cli_terminal_note(
-            "  picture %zu: %zu x %zu pixels in %zu views (%zu x %zu tiles), %zu tokens", i,
+            "  picture %zu: %zu x %zu pixels in %zu views (%zu x %zu tiles), %zu tokens", i + 1,
             vl2_picture_width(spans[i].picture), vl2_picture_height(spans[i].picture),
             1 + spans[i].tiles_wide * spans[i].tiles_high, spans[i].tiles_wide, spans[i].tiles_high,
             spans[i].n_tokens);
@@ -136,7 +143,7 @@ static void say_prompt(const work *w) {
 
 static vl2_status write_json(const work *w, vl2_error *err) {
     vl2_buf out = {0};
-    vl2_status status = cli_json_out_answer(&out, w->answer, w->load_ms, err);
+    vl2_status status = cli_json_out_answer(&out, w->answer, timings_of(w), w->load_ms, err);
     if (status == VL2_OK) status = vl2_buf_addf(&out, err, "\n");
     if (status == VL2_OK) status = cli_terminal_write(out.data, out.size, err);
     vl2_buf_free(&out);

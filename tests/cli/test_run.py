@@ -73,7 +73,7 @@ class Run(ProgramTest):
         done = vl2("run", *F32, "--verbose", "--conversation", CASES / "one_image.json")
         self.assertEqual(done.stdout.decode(), expected("one_image") + "\n")
         said = done.stderr.decode()
-        for word in ("mini-tiny", "threads", "picture 0:", "prompt tokens"):
+        for word in ("mini-tiny", "threads", "picture 1:", "prompt tokens"):
             self.assertIn(word, said)
         quiet = vl2("run", *F32, "--conversation", CASES / "one_image.json")
         self.assertEqual(quiet.stderr, b"")
