@@ -55,18 +55,18 @@ class Configurations(Hostile):
                 ran += 1
             else:
                 refused += 1
-        self.assertGreater(min(ran, refused), 10)
+        self.assertGreater(min(ran, refused), 2)
 
     def test_every_key_mha(self):
-        self.sweep("mini-tiny", 31)
+        self.sweep("mini-tiny", 61)
 
     def test_every_key_mla_and_yarn(self):
-        self.sweep("mini-yarn", 37)
+        self.sweep("mini-yarn", 67)
 
     def test_every_key_of_the_processor(self):
         model = self.copy_of_mini()
         path = model / "processor_config.json"
-        for key, value, config in some(hostile.processors(json.loads(path.read_text())), 11):
+        for key, value, config in some(hostile.processors(json.loads(path.read_text())), 23):
             path.write_text(json.dumps(config))
             self.ask(f"{key}={hostile.shown(value)}", model, "-i", CASES / "img0.png", names=(key,))
 
@@ -80,7 +80,7 @@ class Configurations(Hostile):
                             "eos_token_id pretraining_tp attention_dropout"),
                            ("vision_config", "weight_init deterministic num_recomputing_layers use_checkpoint num_classes")):
             for key in keys.split():
-                for value in (None, -5, "x", [], True):
+                for value in some((None, -5, "x", [], True), 2):
                     path.write_text(json.dumps(hostile.changed(config, (part, key) if part else (key,), value)))
                     self.assertTrue(self.judge(f"{key}={value}", "inspect", model), f"{key}={value}")
 
@@ -90,7 +90,7 @@ class Tokenizers(Hostile):
         model = self.copy_of_mini()
         path = model / "tokenizer.json"
         text = "What? <|ref|>x<|/ref|> " + "a" * 40
-        for what, tokenizer in some(hostile.tokenizers(json.loads(path.read_text())), 15):
+        for what, tokenizer in some(hostile.tokenizers(json.loads(path.read_text())), 25):
             path.write_text(json.dumps(tokenizer))
             self.judge(what, "run", "-q", "-m", model, "--max-tokens", "2", text, names=("tokenizer",))
 
@@ -112,7 +112,7 @@ class Tokenizers(Hostile):
     def test_cut_off(self):
         model = self.copy_of_mini()
         path = model / "tokenizer.json"
-        for data in some(hostile.truncations(path.read_bytes()), 3):
+        for data in some(hostile.truncations(path.read_bytes()), 6):
             path.write_bytes(data)
             self.assertFalse(self.ask(len(data), model, names=("tokenizer.json",)))
 
@@ -123,7 +123,7 @@ class Files(Hostile):
         path = model / "model.safetensors.index.json"
         whole = json.loads(path.read_text())
         first = next(iter(whole["weight_map"]))
-        for value in some(hostile.VALUES, 3):
+        for value in some(hostile.VALUES, 5):
             for keys in (("weight_map",), ("metadata",), ("weight_map", first)):
                 path.write_text(json.dumps(hostile.changed(whole, keys, value)))
                 self.ask(f"{keys}={hostile.shown(value)}", model, names=("index.json", first, "model-"))
@@ -151,7 +151,7 @@ class Files(Hostile):
         places = [(name,), (name, "dtype"), (name, "shape"), (name, "data_offsets"), (name, "shape", 0),
                   (name, "data_offsets", 0), (name, "data_offsets", 1), ("__metadata__",)]
         for place in places:
-            for value in some(hostile.VALUES, 3):
+            for value in some(hostile.VALUES, 5):
                 text = json.dumps(hostile.changed(header, place, value)).encode()
                 path.write_bytes(struct.pack("<Q", len(text)) + text + body)
                 ran = self.ask(f"{place}={hostile.shown(value)}", model, names=("safetensors",))
@@ -190,7 +190,7 @@ class Pictures(Hostile):
     def test_cut_off_and_flipped(self):
         files = sorted(p for p in PICTURES.iterdir() if p.suffix not in (".txt", ".md"))
         self.assertGreater(len(files), 50)
-        for path in some(files, 11):
+        for path in some(files, 19):
             data = path.read_bytes()
             for broken in (*hostile.truncations(data, 24 if ALL else 3), *hostile.flips(data, 60 if ALL else 3)):
                 self.see(path.name, broken)
@@ -215,7 +215,7 @@ class Scarcity(Hostile):
         """Whatever is allowed, the program answers, or says in a line that there is no memory."""
         words = [PROGRAM, "run", "-q", "-m", str(MINI), "--max-tokens", "2", "-t", "1", "-i", str(CASES / "img0.png"), "What?"]
         seen = set()
-        for megabytes in (*range(16, 64, 8 if not ALL else 1), *range(64, 420, 24 if not ALL else 4)):
+        for megabytes in (*range(16, 64, 16 if not ALL else 1), *range(64, 420, 60 if not ALL else 4)):
             limit = megabytes << 20
             done = subprocess.run(words, capture_output=True, timeout=120, stdin=subprocess.DEVNULL, env=environment(),
                                   preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
