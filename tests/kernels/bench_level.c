@@ -88,6 +88,21 @@ static void bench_quantized(const vl2_kernels *k, vl2_dtype type) {
     free(panels);
 }
 
+static void bench_tiles(const char *level, const vl2_tiles *t) {
+    enum { N = 64, K = 1152, MOST = 96 };
+    char *x = room((size_t)MOST * K * t->x_bytes), *w = room((size_t)N * K * 2);
+    float *y = room((size_t)MOST * N * 4);
+    double one, some, many;
+    BEST_TIME(one, t->product(y, N, x, 1, w, K * 2, N, K, NULL, 0));
+    BEST_TIME(some, t->product(y, N, x, 16, w, K * 2, N, K, NULL, 0));
+    BEST_TIME(many, t->product(y, N, x, MOST, w, K * 2, N, K, NULL, 0));
+    printf("%-12s bf16 tiles     %d rows %6.1f GFLOP/s, 16 rows %6.1f, 1 row %6.1f\n", level, MOST,
+           2e-9 * MOST * N * K / many, 2e-9 * 16 * N * K / some, 2e-9 * N * K / one);
+    free(x);
+    free(w);
+    free(y);
+}
+
 static void bench_rows(const vl2_kernels *k) {
     enum { N = 4304 };
     float *x = room(N * 4), *y = room(N * 4);
@@ -120,6 +135,7 @@ void bench_level(const vl2_kernels *k) {
     bench_dot(k->level, "f16", &k->exact[VL2_F16]);
     bench_dot(k->level, "bf16 exact", &k->exact[VL2_BF16]);
     bench_dot(k->level, "bf16 auto", &k->fast[VL2_BF16]);
+    if (k->tiles[VL2_BF16].product) bench_tiles(k->level, &k->tiles[VL2_BF16]);
     bench_rows(k);
     for (int t = VL2_Q8_0; t < VL2_DTYPE_COUNT; t++) bench_quantized(k, (vl2_dtype)t);
 }
