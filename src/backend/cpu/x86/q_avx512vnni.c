@@ -158,6 +158,13 @@ VL2_QINLINE void super_q6_k(super *s, const void *block) {
     s->d = _mm_cvtss_f32(half_pairs(_mm_cvtsi32_si128(half)));
 }
 
+/* Asks for what comes next of a matrix whose rows follow each other; past its end it does nothing. */
+VL2_QINLINE void ask_for(const char *from, size_t bytes) {
+    for (size_t at = 0; at < bytes; at += 64) _mm_prefetch(from + at, _MM_HINT_T0);
+}
+
+enum { AHEAD = 2304 }; /* bytes between the super-block in use and the one asked for */
+
 typedef struct wide_kind {
     size_t bytes;
     bool affine; /* Q4_K, Q5_K; else Q6_K */
@@ -199,6 +206,7 @@ VL2_QINLINE void super_direct(float *y, size_t ldy, const void *x, size_t m, con
         for (size_t i = 0; i < m; i++) y[i * ldy + j] = 0.0f;
         for (size_t u = 0; u < units; u++, block += kind.bytes) {
             super s;
+            ask_for(block + AHEAD, kind.bytes);
             kind.read(&s, block);
             for (size_t i = 0; i < m; i++) {
                 const float dx = ((const float *)(d0 + i * row))[u];
@@ -229,7 +237,8 @@ SUPER(q6_k, vl2_q6_k, false)
 
 typedef struct lanes { /* where 16 rows are, and the float16 in front of their blocks */
     const char *row[VL2_QPANEL];
-    __m512i offset; /* of a row from row[0], bytes */
+    const char *next; /* the rows behind them */
+    __m512i offset;   /* of a row from row[0], bytes */
 } lanes;
 
 static lanes lanes_of(const void *w, size_t stride, size_t n) {
@@ -241,6 +250,7 @@ static lanes lanes_of(const void *w, size_t stride, size_t n) {
         offset[r] = (int32_t)at;
     }
     l.offset = load(offset);
+    l.next = (const char *)w + VL2_QPANEL * stride;
     return l;
 }
 
@@ -332,6 +342,7 @@ VL2_QINLINE void narrow_rows(__m512 acc[ROWS], const lanes *l, const char *x, si
     for (size_t i = 0; i < ROWS; i++) acc[i] = _mm512_setzero_ps();
     for (size_t b = 0; b < k / 32; b++) {
         narrow w;
+        ask_for(l->next + b * VL2_QPANEL * bytes, VL2_QPANEL * bytes);
         const __m512 d = lane_scales(l, b * bytes);
         if (type == BYTES)
             read_bytes(&w, l, b * bytes);
