@@ -24,6 +24,7 @@ if(emulated)
     target_compile_definitions(check_kernels PRIVATE ${emulated})
 endif()
 vl2_test(test_ops SOURCES test_ops.c LABELS kernels)
+vl2_test(test_ops_q SOURCES test_ops_q.c LABELS kernels)
 
 # Arm's kernels, cross-compiled and run under an emulator where both are installed.
 find_program(VL2_ARM_CC aarch64-linux-gnu-gcc)

@@ -1,0 +1,209 @@
+/* Operations with quantized weights: in f32 the very numbers of widened weights; in auto near them,
+ * each row the same alone and among others, for any number of threads, at every level. */
+#include "backend/ops.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { M = 19, N = 75, K = 768, LD = 800, HEADS = 3 };
+
+static const vl2_dtype types[] = {VL2_Q8_0, VL2_IQ4_NL, VL2_Q4_K, VL2_Q6_K};
+
+static uint64_t seed;
+
+static float next(void) { /* xorshift64*, -1 … 1 */
+    seed ^= seed >> 12;
+    seed ^= seed << 25;
+    seed ^= seed >> 27;
+    return (float)((double)(int64_t)(seed * 2685821657736338717u) / 9223372036854775808.0);
+}
+
+static float *floats(size_t n) {
+    float *p = malloc(n * sizeof *p);
+    assert_non_null(p);
+    for (size_t i = 0; i < n; i++) p[i] = next();
+    return p;
+}
+
+typedef struct pair { /* quantized weights, and what they stand for */
+    vl2_mat q, wide;
+} pair;
+
+static pair matrix(vl2_dtype type, size_t rows, size_t cols) {
+    pair p = {{NULL, type, rows, cols, 0}, {NULL, VL2_F32, rows, cols, cols * sizeof(float)}};
+    assert_true(vl2_dtype_row_bytes(&p.q.stride, type, cols));
+    char *blocks = malloc(rows * p.q.stride);
+    float *values = floats(rows * cols);
+    assert_non_null(blocks);
+    for (size_t i = 0; i < rows; i++) {
+        vl2_dtype_from_f32(blocks + i * p.q.stride, values + i * cols, type, cols);
+        vl2_dtype_to_f32(values + i * cols, blocks + i * p.q.stride, type, cols);
+    }
+    p.q.data = blocks;
+    p.wide.data = values;
+    return p;
+}
+
+static void drop(pair *p) {
+    free((void *)(uintptr_t)p->q.data);
+    free((void *)(uintptr_t)p->wide.data);
+}
+
+/* In f32 equal; in auto off by no more than two roundings of x to 8 bits, each row by itself. */
+static void compare(const vl2_backend *be, const float *y, const float *expected, size_t ld,
+                    size_t m, size_t n) {
+    const bool exact = be->kv_type == VL2_F32;
+    for (size_t i = 0; i < m; i++) {
+        double off = 0, size = 0;
+        for (size_t j = 0; j < n; j++) {
+            const double d = (double)y[i * ld + j] - expected[i * ld + j];
+            if (exact) assert_true(y[i * ld + j] == expected[i * ld + j]);
+            off += d * d;
+            size += (double)expected[i * ld + j] * expected[i * ld + j];
+        }
+        assert_true(sqrt(off) <= 0.02 * sqrt(size));
+    }
+}
+
+typedef void (*with_backend)(vl2_backend *be, vl2_dtype type);
+
+static void everywhere(with_backend test) {
+    for (const char *const *level = vl2_backend_levels(); *level; level++)
+        for (int compute = VL2_COMPUTE_AUTO; compute <= VL2_COMPUTE_F32; compute++)
+            for (int threads = 1; threads <= 3; threads += 2) {
+                vl2_backend_options options = {threads, *level, (vl2_compute)compute};
+                vl2_backend *be;
+                vl2_error err = {0};
+                assert_int_equal(vl2_backend_create(&be, &options, &err), VL2_OK);
+                assert_int_equal(vl2_backend_reserve(be, M, K, &err), VL2_OK);
+                for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+                    seed = 11 + i;
+                    test(be, types[i]);
+                }
+                vl2_backend_free(be);
+            }
+}
+
+static void linear(vl2_backend *be, vl2_dtype type) {
+    pair w = matrix(type, N, K);
+    float *x = floats(M * LD), *b = floats(N), *start = floats(M * N), y[M * N], e[M * N], one[N];
+    const vl2_vec bias = {b, N};
+    for (int epilogue = VL2_EPI_NONE; epilogue <= VL2_EPI_ADD; epilogue++) {
+        memcpy(y, start, sizeof y);
+        memcpy(e, start, sizeof e);
+        be->ops->linear(be, y, N, x, LD, M, &w.q, &bias, (vl2_epilogue)epilogue, false);
+        be->ops->linear(be, e, N, x, LD, M, &w.wide, &bias, (vl2_epilogue)epilogue, false);
+        compare(be, y, e, N, M, N);
+        for (size_t i = 0; i < M; i++) {
+            memcpy(one, start + i * N, sizeof one);
+            be->ops->linear(be, one, N, x + i * LD, LD, 1, &w.q, &bias, (vl2_epilogue)epilogue,
+                            false);
+            assert_memory_equal(one, y + i * N, sizeof one);
+        }
+    }
+    free(x);
+    free(b);
+    free(start);
+    drop(&w);
+}
+
+static void test_linear(void **state) {
+    (void)state;
+    everywhere(linear);
+}
+
+/* Three experts: of few rows, of many, of none. */
+static void groups(vl2_backend *be, vl2_dtype type) {
+    enum { A = 2, B = M - A };
+    pair gate[2] = {matrix(type, N, K), matrix(type, N, K)};
+    pair up[2] = {matrix(type, N, K), matrix(type, N, K)};
+    float *x = floats(M * LD), y[M * N], e[M * N], one[N];
+    uint32_t index[M];
+    for (uint32_t i = 0; i < M; i++) index[i] = (i * 7 + 3) % M;
+    vl2_group q[] = {
+        {&gate[0].q, &up[0].q, 0, A}, {&gate[1].q, &up[1].q, A, B}, {&gate[0].q, &up[0].q, M, 0}};
+    vl2_group wide[] = {{&gate[0].wide, &up[0].wide, 0, A}, {&gate[1].wide, &up[1].wide, A, B}};
+    be->ops->gated_groups(be, y, N, x, LD, index, q, 3, VL2_EPI_SILU);
+    be->ops->gated_groups(be, e, N, x, LD, index, wide, 2, VL2_EPI_SILU);
+    compare(be, y, e, N, M, N);
+    for (size_t i = 0; i < M; i++) {
+        const size_t g = i < A ? 0 : 1;
+        be->ops->gated(be, one, N, x + index[i] * LD, LD, 1, &gate[g].q, &up[g].q, VL2_EPI_SILU);
+        assert_memory_equal(one, y + i * N, sizeof one);
+    }
+    for (size_t g = 0; g < 3; g++) q[g].w2 = NULL;
+    for (size_t g = 0; g < 2; g++) wide[g].w2 = NULL;
+    be->ops->linear_groups(be, y, N, x, LD, NULL, q, 3);
+    be->ops->linear_groups(be, e, N, x, LD, NULL, wide, 2);
+    compare(be, y, e, N, M, N);
+    free(x);
+    for (int g = 0; g < 2; g++) {
+        drop(&gate[g]);
+        drop(&up[g]);
+    }
+}
+
+static void test_groups(void **state) {
+    (void)state;
+    everywhere(groups);
+}
+
+/* A head has 24 rows of which 20 are used, from the third on. */
+static void heads(vl2_backend *be, vl2_dtype type) {
+    enum { ROWS = 24, USED = 20, FIRST = 3 };
+    pair w = matrix(type, HEADS * ROWS, K);
+    float *x = floats(M * HEADS * LD), y[M * HEADS * USED], e[M * HEADS * USED];
+    for (size_t x_head = 0; x_head <= LD; x_head += LD) {
+        be->ops->heads_linear(be, y, HEADS * USED, USED, x, HEADS * LD, x_head, M, HEADS, USED,
+                              &w.q, ROWS, FIRST);
+        be->ops->heads_linear(be, e, HEADS * USED, USED, x, HEADS * LD, x_head, M, HEADS, USED,
+                              &w.wide, ROWS, FIRST);
+        compare(be, y, e, HEADS * USED, M, HEADS * USED);
+    }
+    float *t = malloc(2 * M * HEADS * K * sizeof *t), *u = t + M * HEADS * K;
+    assert_non_null(t);
+    be->ops->heads_times(be, t, HEADS * K, K, x, HEADS * LD, LD, M, HEADS, USED, &w.q, ROWS, FIRST);
+    be->ops->heads_times(be, u, HEADS * K, K, x, HEADS * LD, LD, M, HEADS, USED, &w.wide, ROWS,
+                         FIRST);
+    assert_memory_equal(t, u, M * HEADS * K * sizeof *t); /* x is not rounded there */
+    free(t);
+    free(x);
+    drop(&w);
+}
+
+static void test_heads(void **state) {
+    (void)state;
+    everywhere(heads);
+}
+
+static void embed(vl2_backend *be, vl2_dtype type) {
+    pair w = matrix(type, 9, K);
+    const int32_t ids[] = {8, 0, 3};
+    float y[3 * K];
+    be->ops->embed(be, y, K, &w.q, ids, 3);
+    for (size_t i = 0; i < 3; i++)
+        assert_memory_equal(y + i * K, (const float *)w.wide.data + (size_t)ids[i] * K,
+                            K * sizeof *y);
+    drop(&w);
+}
+
+static void test_embed(void **state) {
+    (void)state;
+    everywhere(embed);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_linear),
+        cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_heads),
+        cmocka_unit_test(test_embed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
