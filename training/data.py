@@ -13,6 +13,7 @@ class Shard:
     def __init__(self, path: Path):
         with np.load(path) as z:
             self.arrays = {k: z[k] for k in ("tiles", "labels", "sides", "holds", "place")}
+            self.arrays["spell"] = z["spell"] if "spell" in z else np.zeros((len(self.arrays["tiles"]), 16, 6), np.uint8)
             self.grid = z["grid"]
             self.first = np.concatenate([[0], np.cumsum(z["views"])])
             self.facts = json.loads(z["facts"].tobytes())

@@ -20,8 +20,9 @@ from .grade import mean_iou, right
 from .scenes import questions, render, world
 from .shards import facts
 
-TASKS = ["color", "shape", "total", "count", "count_color", "presence", "presence_shape", "relation", "ground",
-         "ground_shape", "ground_all", "caption", "text", "number", "which", "turns"]
+ITEMS = ["color", "shape", "total", "count", "count_color", "presence", "presence_shape", "presence_color", "relation",
+         "ground", "ground_shape", "ground_all", "caption", "turns"]
+TASKS = [*ITEMS, "text", "number", "which"]
 FIRST_SEED = 10_000_000                # far from the shards of training/train.py's own held-out pictures
 
 
@@ -30,54 +31,57 @@ def _scene(seed: int, kind: str, folder: Path) -> tuple[dict, str]:
     scene = world.sample(seed, "held-out", kind, square=0.5, biggest=int(rng.choice([260, 600, 1500])))
     name = f"{seed}.{'jpg' if scene.jpeg else 'png'}"
     image = render.draw(scene, seed)
-    image.save(folder / name, **({"quality": 95} if scene.jpeg else {}))
+    image.save(folder / name, **({"quality": 95} if scene.jpeg else {"compress_level": 1}))
     return facts(scene), name
 
 
-def _ask(task: str, seed: int, lang: str, folder: Path) -> tuple[list[dict], str] | None:
-    """Messages and the expected last answer."""
-    rng = np.random.default_rng([6, seed])
-    if task in ("text", "number"):
-        known, name = _scene(seed, "text", folder)
-        if known["number"] != (task == "number"):
-            return None
-        got = questions.Asker(known, rng).ask("read", lang)
-    elif task == "which":
-        pair = [_scene(seed + k * 5_000_000, "items", folder) for k in range(2)]
-        got = questions.which(rng, [f for f, _ in pair], lang)
-        if got is None:
-            return None
-        text = "<image>\n<image>\n" + got[0]
-        return [{"role": "user", "content": text, "images": [n for _, n in pair]}], got[1]
-    else:
-        known, name = _scene(seed, "items", folder)
-        asker = questions.Asker(known, rng)
-        got = asker.ask("color" if task == "turns" else task, lang)
-        if got and task == "turns":
-            first = asker.ask("total", lang)
-            return [{"role": "user", "content": "<image>\n" + first[2], "images": [name]},
-                    {"role": "assistant", "content": first[3]}, {"role": "user", "content": got[2]}], got[3]
-    if got is None:
-        return None
-    return [{"role": "user", "content": "<image>\n" + got[2], "images": [name]}], got[3]
+def _about(asker: questions.Asker, task: str, lang: str, name: str) -> tuple[list[dict], str] | None:
+    """Messages and the expected last answer about one picture."""
+    got = asker.ask({"turns": "color", "text": "read", "number": "read"}.get(task, task), lang)
+    if got and task == "turns":
+        first = asker.ask("total", lang)
+        return [{"role": "user", "content": "<image>\n" + first[2], "images": [name]},
+                {"role": "assistant", "content": first[3]}, {"role": "user", "content": got[2]}], got[3]
+    return got and ([{"role": "user", "content": "<image>\n" + got[2], "images": [name]}], got[3])
+
+
+def _asked(folder: Path, wanted: Counter):
+    """(task, messages, answer) until nothing is wanted; each picture gets one question of every task that fits it."""
+    seed, before = FIRST_SEED, None
+    while any(wanted.values()):
+        seed += 1
+        rng = np.random.default_rng([6, seed])
+
+        def lang(task: str) -> str:
+            return "zh" if wanted[task] % 4 == 3 and task != "caption" else "en"
+
+        if any(wanted[t] for t in (*ITEMS, "which")):
+            known, name = _scene(seed, "items", folder)
+            asker = questions.Asker(known, rng)
+            for task in ITEMS:
+                if wanted[task] and (got := _about(asker, task, lang(task), name)):
+                    yield task, *got
+            if before and wanted["which"] and (got := questions.which(rng, [before[0], known], lang("which"))):
+                text = "<image>\n<image>\n" + got[0]
+                yield "which", [{"role": "user", "content": text, "images": [before[1], name]}], got[1]
+            before = known, name
+        if wanted["text"] or wanted["number"]:
+            known, name = _scene(seed + 5_000_000, "text", folder)
+            task = "number" if known["number"] else "text"
+            if wanted[task]:
+                yield task, *_about(questions.Asker(known, rng), task, lang(task), name)
 
 
 def make(folder: Path, count: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    wanted = Counter({t: count for t in TASKS})
     with open(folder / "questions.jsonl", "w") as ask, open(folder / "expected.jsonl", "w") as know:
-        for number, task in enumerate(TASKS):
-            made, seed = 0, FIRST_SEED + number * 200_000
-            while made < count:
-                seed += 1
-                lang = "zh" if made % 4 == 3 and task != "caption" else "en"
-                got = _ask(task, seed, lang, folder)
-                if got is None:
-                    continue
-                key = f"{task}-{made}"
-                made += 1
-                ask.write(json.dumps({"id": key, "messages": got[0]}, ensure_ascii=False) + "\n")
-                know.write(json.dumps({"id": key, "task": task, "lang": lang, "answer": got[1]},
-                                      ensure_ascii=False) + "\n")
+        for task, messages, answer in _asked(folder, wanted):
+            key = f"{task}-{count - wanted[task]}"
+            lang = "zh" if wanted[task] % 4 == 3 and task != "caption" else "en"
+            wanted[task] -= 1
+            ask.write(json.dumps({"id": key, "messages": messages}, ensure_ascii=False) + "\n")
+            know.write(json.dumps({"id": key, "task": task, "lang": lang, "answer": answer}, ensure_ascii=False) + "\n")
 
 
 def _lines(path: Path) -> list[dict]:

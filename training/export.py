@@ -1,9 +1,13 @@
-"""Writes a model as a published checkpoint has it: config, processor, tokenizer, weights in bfloat16."""
+"""Writes a model as a published checkpoint has it: config, processor, tokenizer, weights in bfloat16.
+
+    python -m training.export STATE FOLDER              the common weights of a training, which may be running
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import torch
@@ -40,4 +44,23 @@ def export(model: Model, folder: Path) -> None:
     weights = {k: v.detach().to("cpu", torch.bfloat16).contiguous() for k, v in model.state_dict().items()}
     part = folder / "model.part"
     save_file(weights, part, metadata={"format": "pt"})
+    part.chmod(0o644)
     os.replace(part, folder / "model.safetensors")
+
+
+def main() -> None:
+    from .merge import read_common
+    from .train import Learner
+    learner = Learner()
+    read_common(Path(sys.argv[1]) / "train.common", [p for _, p in learner.named_parameters()])
+    biases = Path(sys.argv[1]) / "train-0.pt"
+    if biases.exists():                                    # the routers' biases are no trained weights: not merged
+        kept = torch.load(biases, map_location="cpu", weights_only=True)["model"]
+        for i, layer in enumerate(learner.language.layers):
+            if layer.moe:
+                layer.bias.copy_(kept[f"language.layers.{i}.bias"])
+    export(learner.whole(), Path(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .batches import TOKENS
+from .turns import TOKENS
+from .heads import number_waves
 from .model import Model
 from .scenes.shapes import COLOR_NAMES, COLOR_ZH, PLURAL, SHAPE_NAMES, SHAPE_ZH
 from .shards import LETTERS
@@ -14,17 +15,8 @@ from .shards import LETTERS
 def synonyms() -> dict[str, list[list[str]]]:
     """Spellings of what the row heads name, in their order."""
     return {"color": [[c, " " + c, COLOR_ZH[c] + "色"] for c in COLOR_NAMES],
-            "shape": [[f, " " + f] for f in []] or
-            [[s, " " + s, PLURAL[s], " " + PLURAL[s], SHAPE_ZH[s]] for s in SHAPE_NAMES],
+            "shape": [[s, " " + s, PLURAL[s], " " + PLURAL[s], SHAPE_ZH[s]] for s in SHAPE_NAMES],
             "letter": [[c, c.upper()] for c in LETTERS]}
-
-
-def number_waves(width: int) -> Tensor:
-    """[1000,width]: smooth functions of a number, so that near numbers begin as near rows."""
-    n = torch.arange(1000)[:, None] / 1000
-    speed = 2.0 ** torch.arange(-1, 8)[None]
-    waves = torch.cat([(n * speed * torch.pi).sin(), (n * speed * torch.pi).cos()], 1)
-    return waves @ torch.randn(waves.shape[1], width) / waves.shape[1] ** 0.5
 
 
 def _embeddings(model: Model, row_head: nn.ModuleDict) -> None:
@@ -32,12 +24,15 @@ def _embeddings(model: Model, row_head: nn.ModuleDict) -> None:
     embed.normal_(0, 0.5)
     head.normal_(0, 0.03)
     ids = [TOKENS.encode(str(n))[0] for n in range(1000)]
-    waves = number_waves(embed.shape[1])
+    waves = number_waves(torch.arange(1000) / 1000)
+    waves = waves @ torch.randn(waves.shape[1], embed.shape[1]) / waves.shape[1] ** 0.5
     embed[ids] = 0.2 * embed[ids] + 0.5 * waves
     head[ids] = 0.5 * head[ids] + 0.05 * waves
     for kind, groups in synonyms().items():
         for k, spellings in enumerate(groups):
             way = row_head[kind].weight.data[k]
+            if "mid_" + kind in row_head:
+                way = way + row_head["mid_" + kind].weight.data[k]
             way = way / way.pow(2).mean().sqrt()
             for text in spellings:
                 i = TOKENS.encode(text)
@@ -56,13 +51,11 @@ def init_language(model: Model, row_head: nn.ModuleDict) -> None:
     for layer in model.language.model.layers:
         attention = layer.self_attn
         nn.init.normal_(attention.o_proj.weight, 0, 0.02)
-        inner = layer.mlp.modules()
         for name, module in layer.mlp.named_modules():
             if name.endswith("down_proj"):
                 nn.init.normal_(module.weight, 0, 0.02)
             if name == "gate":
                 nn.init.normal_(module.weight, 0, 0.02)
-        del inner
         nope, both = c.qk_nope_head_dim, c.qk_nope_head_dim + c.qk_rope_head_dim
         keys = attention.kv_b_proj.weight.data.view(c.num_attention_heads, -1, c.kv_lora_rank)[:, :nope]
         same = keys @ attention.kv_a_proj_with_mqa.weight.data[: c.kv_lora_rank]

@@ -14,30 +14,33 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
 
-WARM = ["color", "shape", "letter", "order", "sides", "holds", "place"]
+TASKS = ["color", "shape", "presence", "total", "count", "ground", "which"]
 
 
-def rows(path: Path) -> list[list[float]]:
-    if not path.exists():
-        return []
-    return [[float(v) for v in row] for row in csv.reader(path.open()) if row]
+def rows(path: Path) -> list[list[str]]:
+    return [row for row in csv.reader(path.open()) if row] if path.exists() else []
 
 
 def main() -> None:
     state, out = Path(sys.argv[1]), Path(sys.argv[2])
-    fig, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
+    fig, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4))
     warm = rows(state / "warm.csv")
-    for i, name in enumerate(WARM):
-        left.plot([r[0] for r in warm], [r[2 + i] for r in warm], label=name)
-    left.set(title="Vision tower: loss of each patch label", xlabel="step", yscale="log")
-    left.legend(fontsize=7)
-    train = rows(state / "train.csv")
-    right.plot([r[0] for r in train], [r[2] for r in train], label="loss of the answers")
-    right.plot([r[0] for r in train], [r[3] for r in train], label="fullest expert over the mean")
-    right.set(title="Everything", xlabel="step")
-    right.legend(fontsize=7)
+    for back, name in ((6, "colour"), (5, "shape"), (4, "letter"), (3, "letter at its place (row)")):
+        left.plot([float(r[0]) / 1000 for r in warm], [100 * float(r[-back]) for r in warm], label=name)
+    left.set(title="Tower: held-out patches named rightly, %", xlabel="thousand views")
+    train = [r for r in rows(state / "train.csv") if r[1] == "0"]
+    middle.plot([int(r[2]) for r in train], [float(r[4]) for r in train], label="loss of a step")
+    middle.plot([int(r[2]) for r in train], [float(r[5]) for r in train], label="fullest expert over the mean")
+    middle.set(title="Everything", xlabel="step")
+    scores = rows(state / "scores.csv")
+    for task in TASKS:
+        mine = [(int(r[1]), float(r[3])) for r in scores if r[2] == task]
+        right.plot([s for s, _ in mine], [v for _, v in mine], label=task)
+    right.set(title="Held-out answers right, %", xlabel="step")
+    for part in (left, middle, right):
+        part.legend(fontsize=7)
     fig.tight_layout()
-    fig.savefig(out, dpi=90)
+    fig.savefig(out, dpi=80)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from .settings import CANDIDATES, GRID, MEAN, PATCH, SIDE
 
 PER_SHARD = 512
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+CASED = LETTERS + LETTERS[:26].upper()
+ROWS = -(-GRID // 2)
 
 
 def facts(scene: world.Scene) -> dict:
@@ -46,10 +48,15 @@ def _thing_table(scene: world.Scene) -> tuple[np.ndarray, np.ndarray]:
     return table, boxes
 
 
+def _fit(scene: world.Scene, target: tuple[int, int]) -> tuple[float, int, int]:
+    """How pixels of the picture lie in the resized and padded one: scale and offset."""
+    w, _, dx, dy = preprocess.contain((scene.width, scene.height), target)
+    return w / scene.width, dx, dy
+
+
 def _owners(scene: world.Scene, target: tuple[int, int], things: int) -> tuple[np.ndarray, tuple]:
     """Per patch of each view the thing that covers most of it ([views,G*G] u8), and the map onto the views."""
-    w, _, dx, dy = preprocess.contain((scene.width, scene.height), target)
-    scale = w / scene.width
+    scale, dx, dy = _fit(scene, target)
     owner = render.owner_map(scene, *target, scale, dx, dy)
     cells = owner.reshape(target[1] // PATCH, PATCH, target[0] // PATCH, PATCH).swapaxes(1, 2)
     cells = cells.reshape(target[1] // PATCH, target[0] // PATCH, -1)
@@ -75,6 +82,18 @@ def _sides(owner: np.ndarray, boxes: np.ndarray, fit: tuple, across: int) -> tup
     return sides.clip(-1.5, 1.5).astype(np.float16), holds.astype(np.uint8)
 
 
+def _spelling(scene: world.Scene, boxes: np.ndarray, fit: tuple) -> np.ndarray:
+    """Per row of the global view and place in the word the letter, 1.. in CASED, that a quarter of lies there."""
+    out = np.zeros((ROWS, ROWS, 6), np.uint8)
+    scale, dx, dy = fit
+    edge = np.arange(ROWS) * 2 * PATCH
+    for i, (x0, y0, x1, y1) in enumerate(boxes[1:] * scale + np.array([dx, dy, dx, dy])):
+        across = (np.minimum(x1, edge + 2 * PATCH) - np.maximum(x0, edge)).clip(0) / max(x1 - x0, 1e-3)
+        down = (np.minimum(y1, edge + 2 * PATCH) - np.maximum(y0, edge)).clip(0) / max(y1 - y0, 1e-3)
+        out[down[:, None] * across[None] > 0.25, i] = 1 + CASED.index(scene.text.text[i])
+    return out.reshape(ROWS * ROWS, 6)
+
+
 def picture(seed: int, split: str, kind: str, **how) -> dict:
     """One training picture with its labels; a 1x1 picture has one view, which counts as both."""
     scene = world.sample(seed, split, kind, **how)
@@ -88,15 +107,18 @@ def picture(seed: int, split: str, kind: str, **how) -> dict:
         side, hold = _sides(owner, boxes, fit, across)
         owners.append(owner), sides.append(side), holds.append(hold)
     owner = np.concatenate(owners)
+    spell = np.zeros((len(owner), ROWS * ROWS, 6), np.uint8)
+    if scene.text:
+        spell[0] = _spelling(scene, boxes, _fit(scene, (SIDE, SIDE)))
     place = boxes / np.array([scene.width, scene.height] * 2, np.float32)
     return {"tiles": seen.tiles[: len(owner)], "labels": table[owner], "sides": np.concatenate(sides),
-            "holds": np.concatenate(holds), "place": place[owner].astype(np.float16),
+            "holds": np.concatenate(holds), "spell": spell, "place": place[owner].astype(np.float16),
             "grid": (seen.across, seen.down), "facts": facts(scene)}
 
 
 def write_shard(path: Path, first_seed: int, split: str, kind: str, **how) -> None:
     made = [picture(first_seed + i, split, kind, **how) for i in range(PER_SHARD)]
-    arrays = {k: np.concatenate([m[k] for m in made]) for k in ("tiles", "labels", "sides", "holds", "place")}
+    arrays = {k: np.concatenate([m[k] for m in made]) for k in ("tiles", "labels", "sides", "holds", "place", "spell")}
     arrays["views"] = np.array([len(m["tiles"]) for m in made], np.int32)
     arrays["grid"] = np.array([m["grid"] for m in made], np.int32)
     arrays["facts"] = np.frombuffer(json.dumps([m["facts"] for m in made]).encode(), np.uint8)
@@ -114,21 +136,23 @@ def main() -> None:
     p.add_argument("--workers", type=int, default=1)
     p.add_argument("--split", default="train", choices=["train", "held-out"])
     p.add_argument("--kind", default="mix", choices=["mix", "items", "text"])
+    p.add_argument("--biggest", type=int, default=260, help="longest side of a picture in pixels")
+    p.add_argument("--square", type=float, default=0.7, help="share of square pictures")
     a = p.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
     with Pool(a.workers) as pool:
-        jobs = [(a.out, a.split, a.kind, k) for k in range(a.first, a.first + a.count)]
+        jobs = [(a.out, a.split, a.kind, k, a.square, a.biggest) for k in range(a.first, a.first + a.count)]
         for _ in pool.imap_unordered(_job, jobs):
             pass
 
 
-def _job(job: tuple[Path, str, str, int]) -> None:
-    out, split, kind, k = job
+def _job(job: tuple[Path, str, str, int, float, int]) -> None:
+    out, split, kind, k, square, biggest = job
     if kind == "mix":
         kind = "text" if k % 10 in (1, 4, 8) else "items"
     path = out / f"{split}-{kind}-{k:05d}.npz"
     if not path.exists():
-        write_shard(path, k * PER_SHARD, split, kind)
+        write_shard(path, k * PER_SHARD, split, kind, square=square, biggest=biggest)
 
 
 if __name__ == "__main__":

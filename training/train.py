@@ -1,13 +1,15 @@
-"""The second stage: everything learns to answer, from where training/warm.py ended.
+"""The second stage: everything learns to answer, from where training/warm.py ended (or still is).
 
-    python -m training.train --state DIR --shards DIR --minutes 60 [--device cuda] [--compile]
-Run again with the same state to go on. --export FOLDER writes the checkpoint, --eval scores it on held-out shards.
+    python -m training.train --state DIR --shards DIR --steps 4000 [--me 0]
+Run again with the same state to go on; run with another --me beside it to train with two processes. DIR/plan.json may
+change steps, speed and the shares while it runs. The patches' losses stay on: every picture teaches the tower too.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
 import time
 from pathlib import Path
 
@@ -15,143 +17,215 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import batches, config, data, workers
+from . import config, data, kernels, packed
 from .export import export
+from .fast import FastLanguage
+from .heads import Heads, patch_losses, row_losses
 from .init import init_language
+from .merge import Common, read_common
 from .model import Model
 from .optim import Both
+from .packed import Packed, Packer
 from .settings import CANDIDATES, LANGUAGE, PROJECTOR, VISION
 from .state import load_state, save_state
-from .warm import Heads, patch_losses, row_losses
+from .turns import TOKENS
+
+SHARES = {"text": 0.25, "tiles": 0.45, "pair": 0.1, "long": 0.15}      # what the second batch of a step holds
 
 
 class Learner(torch.nn.Module):
-    """The model with the throw-away heads of the warm-up."""
+    """The model, its language half as training/fast.py has it, with the throw-away heads of the warm-up."""
 
-    def __init__(self, vocab: int):
+    def __init__(self) -> None:
         super().__init__()
-        self.model = Model(config.Config(
-            config.Vision(**VISION), config.Projector(**PROJECTOR),
-            config.Language(vocab_size=vocab, **LANGUAGE), CANDIDATES))
+        whole = config.Config(config.Vision(**VISION), config.Projector(**PROJECTOR),
+                              config.Language(vocab_size=TOKENS.vocab, **LANGUAGE), CANDIDATES)
+        self.published = [Model(whole)]            # in a list: no part of this module's parameters
+        model = self.published[0]
+        self.vision, self.projector = model.vision, model.projector
+        self.image_newline, self.view_seperator = model.image_newline, model.view_seperator
         self.heads = Heads(VISION["width"], PROJECTOR["n_embed"])
+        self.language = FastLanguage(whole.language)
 
-    def forward(self, b: batches.Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits at the answers, and the losses of the patches."""
-        seen = self.model.vision(self.model.normalize(b.views["tiles"]))
-        rows = self.model.projector(seen)
-        near = {**patch_losses(self.heads, seen, b.views), **row_losses(self.heads, rows, b.views)}
-        parts = [rows.reshape(-1, rows.shape[-1]), self.model.image_newline[None], self.model.view_seperator[None]]
-        x = self.model.language.model.embed_tokens(b.ids)
-        x = x.index_copy(0, b.image_at, torch.cat(parts)[b.image_from])
-        return self.model.language(x, b.layout, b.keep), near
+    def whole(self) -> Model:
+        self.language.to_model(self.published[0].language)
+        return self.published[0]
+
+    def forward(self, b: Packed, patch: float = 0.0, apart: bool = False) -> tuple[Tensor, Tensor]:
+        """Logits at the places that predict, and the weighted loss of the patches; apart: the tower learns from that alone."""
+        near = torch.zeros((), device=b.source.device)
+        with torch.autocast(b.source.device.type, torch.bfloat16):
+            seen = self.vision(b.views["tiles"].permute(0, 3, 1, 2).float() / 127.5 - 1.0)
+            rows = self.projector(seen)
+            if patch:
+                near = patch * sum({**patch_losses(self.heads, seen, b.views), **row_losses(self.heads, rows, b.views)}.values())
+        ends = torch.stack([self.image_newline, self.view_seperator])
+        rows = (rows.detach() if apart else rows).reshape(-1, rows.shape[-1]).float()
+        table = torch.cat([rows, ends, self.language.embed])
+        x = kernels.LookUp.apply(table, b.source) if table.is_cpu and kernels.there() else table.index_select(0, b.source).bfloat16()
+        return self.language(x, b.plan), near
 
 
-def balance(model: Model, step: float) -> float:
+def balance(language: FastLanguage, step: float) -> float:
     """Moves the routers' biases towards even loads; returns the fullest expert's share of the mean."""
     worst = 0.0
-    for layer in model.language.model.layers[1:]:
-        load = layer.mlp.load.float()
-        layer.mlp.gate.e_score_correction_bias.data += step * (load.mean() - load).sign()
-        worst = max(worst, float(load.max() / load.mean()))
+    for layer in language.layers:
+        if layer.moe:
+            load = layer.load.float()
+            layer.bias += step * (load.mean() - load).sign()
+            worst = max(worst, float(load.max() / load.mean()))
     return worst
 
 
-def start(a: argparse.Namespace) -> tuple[Learner, Both, dict]:
+def mean_loss(logits: Tensor, b: Packed) -> tuple[Tensor, Tensor]:
+    each = F.cross_entropy(logits.float(), b.target, reduction="none", ignore_index=-1)
+    return (each * b.weight).sum() / (b.weight.sum() + 1), each.detach()
+
+
+def heard(b: Packed, each: Tensor, mean: dict[str, float]) -> None:
+    """Running means of the loss of each task's answers, by the tokens that count."""
+    sums: dict[str, list[float]] = {}
+    for n, v, w in zip(b.owner, each.tolist(), b.weight.tolist()):
+        if n >= 0 and w > 0.5:
+            sums.setdefault(str(b.turns[n].task), []).append(v)
+    for k, v in sums.items():
+        now = sum(v) / len(v)
+        mean[k] = mean[k] + 0.05 * (now - mean[k]) if k in mean else now
+
+
+class Examiner:
+    """Held-out questions, answered by teacher-forced argmax, which equals greedy where the whole answer is right."""
+
+    def __init__(self, shards: Path, rounds: int, device: str):
+        self.device = device
+        packer = Packer(data.pictures(shards, 1, {"items": 0.75, "text": 0.25}, 2, "held-out"), 5, even=True)
+        self.made: list[Packed] = []
+        for _ in range(rounds):
+            self.made += [packer.items("square", 20, 10, 3, 2), packer.items("tiles", 8, 10, 3, 2, 1),
+                          packer.items("square", 8, 2, 0, 0, 3), packer.text(20, 1), packer.pair(12, 4)]
+
+    @torch.no_grad()
+    def __call__(self, learner: Learner) -> dict[str, float]:
+        got: dict[str, list[float]] = {}
+        for b in self.made:
+            best = learner(b.to(self.device))[0].argmax(-1)
+            for name, score in packed.scores(b, best):
+                got.setdefault(str(name), []).append(score)
+        return {k: round(100 * sum(v) / len(v), 1) for k, v in sorted(got.items())}
+
+
+def start(a: argparse.Namespace) -> tuple[Learner, Both, Common]:
     torch.manual_seed(a.seed)
-    learner = Learner(batches.TOKENS.vocab)
-    if not (a.state / "train.pt").exists():
-        warm = torch.load(a.state / "warm.pt", map_location="cpu", weights_only=True)["model"]
-        learner.heads.load_state_dict({k[6:]: v for k, v in warm.items() if k.startswith("heads.")})
-        learner.model.vision.load_state_dict({k[7:]: v for k, v in warm.items() if k.startswith("vision.")})
-        learner.model.projector.load_state_dict({k[10:]: v for k, v in warm.items() if k.startswith("projector.")})
-        init_language(learner.model, learner.heads.row_head)
-    learner = learner.to(a.device)
-    optim = Both([(n, p) for n, p in learner.named_parameters() if p.requires_grad], a.muon, a.adam, a.slow)
-    return learner, optim, load_state(a.state / "train.pt", learner, optim)
+    learner = Learner()
+    if not (a.state / "train.common").exists():
+        parts = [p for m in (learner.vision, learner.projector, learner.heads) for p in m.parameters()]
+        read_common(a.state / "warm.common", parts)
+        init_language(learner.published[0], learner.heads.row_head)
+        learner.language.from_model(learner.published[0].language)
+    learner.to(a.device)
+    named = list(learner.named_parameters())
+    optim = Both(named, a.muon, a.adam, a.slow, 4, ("vision.", "projector."))
+    load_state(a.state / f"train-{a.me}.pt", learner, optim)
+    return learner, optim, Common(a.state / "train.common", [p for _, p in named], a.me)
 
 
-@torch.no_grad()
-def evaluate(learner: Learner, a: argparse.Namespace, rounds: int) -> dict[str, float]:
-    """Teacher-forced shares of wholly right answers by task; boxes by IoU > 0.5."""
-    stream = data.pictures(a.shards, 1, {"items": 0.8, "text": 0.2}, 2, "held-out")
-    maker = batches.Maker(stream, 1, a.device, turns=10, even=True)
-    got: dict[str, list[float]] = {}
-    for _ in range(rounds):
-        b = maker.make(24)
-        logits, _ = learner(b)
-        for name, score in batches.scores(b, logits.argmax(-1)):
-            got.setdefault(name, []).append(score)
-    return {k: round(100 * sum(v) / len(v), 1) for k, v in sorted(got.items())}
+def draw(packer: Packer, shares: dict[str, float], a: argparse.Namespace) -> list[Packed]:
+    """A step's batches: always square pictures, and one of another kind."""
+    packer.longest = 10 if packer.rng.random() < 0.7 else 12
+    made = [packer.items("square", a.batch, a.short, 2, int(packer.rng.random() < 0.5))]
+    if packer.rng.random() > a.both:
+        return made
+    names = list(shares)
+    kind = packer.rng.choice(names, p=[v / sum(shares.values()) for v in shares.values()])
+    if kind == "text":
+        made.append(packer.text(a.batch))
+    elif kind == "tiles":
+        made.append(packer.items("tiles", a.batch // 2, a.short, 2, 1))
+    elif kind == "pair":
+        made.append(packer.pair(a.batch))
+    elif kind == "long":
+        made.append(packer.items("square" if packer.rng.random() < 0.6 else "tiles", a.batch // 2, 4, 0, 0, 2))
+    return made
 
 
 def run(a: argparse.Namespace) -> None:
-    learner, optim, done = start(a)
-    step, before = done.get("step", 0), done.get("seconds", 0.0)
-    if a.eval:
-        print(evaluate(learner, a, a.eval))
-    source = workers.start(a, a.seed + step)
+    learner, optim, common = start(a)
+    packer = Packer(data.pictures(a.shards, a.seed * 7919 + a.me * 131 + common.steps, {"items": 1 - a.text, "text": a.text}, 4),
+                    a.seed * 31 + a.me + common.steps * 2)
+    examiner = Examiner(a.shards, a.rounds, a.device) if a.me == 0 else None
+    shares, mine, mean, by_task, pictures, full = dict(SHARES), 0, 0.0, {}, 0, 4.0
     begin = saved = tested = time.time()
-    file = open(a.state / "train.csv", "a", newline="")
-    log, mean, by_task = csv.writer(file), 0.0, {}
-    while (spent := before + time.time() - begin) < min(a.minutes, a.until) * 60:
-        left = 1 - spent / (a.minutes * 60)
-        b = batches.move(next(source), a.device)
-        with torch.autocast(a.device, torch.bfloat16, enabled=a.bf16):
-            logits, near = learner(b)
-        logits = logits.float()
-        each = F.cross_entropy(logits, b.target, reduction="none")
-        (each.mean() + a.patch * sum(near.values())).backward()
-        step += 1
-        scale = min(1.0, step / 25) * max(0.02, min(1.0, left / a.fall))
-        optim.step(scale)
-        full = balance(learner.model, 0.004 * scale)
-        mean = 0.97 * mean + 0.03 * each.mean().item() if mean else each.mean().item()
-        batches.by_task(b, each.detach(), by_task)
-        if step % 10 == 0:
-            print(step, f"{spent:.0f}s loss {mean:.3f} full {full:.1f} patch {sum(v.item() for v in near.values()):.3f}",
-                  {k: round(v, 2) for k, v in sorted(by_task.items())}, flush=True)
-            log.writerow([step, round(spent), round(mean, 4), round(full, 2)]), file.flush()
-        if time.time() - tested > a.test_every * 60:
-            tested = time.time()
-            scores = evaluate(learner, a, 8)
-            print("held-out", step, scores, flush=True)
+    log = csv.writer(file := open(a.state / "train.csv", "a", newline=""))
+    while (part := common.steps / a.steps) < 1:
+        packer.hard = min(1.0, 0.2 + part / a.ease)
+        step_loss = torch.zeros((), device=a.device)
+        for b in (p.to(a.device) for p in draw(packer, shares, a)):
+            logits, near = learner(b, a.patch * min(1.0, 2 * (1 - part)), part < a.apart)
+            loss, each = mean_loss(logits, b)
+            (loss * (1.0 if not step_loss else a.second) + near).backward()
+            heard(b, each, by_task)
+            step_loss = step_loss + loss.detach()
+            pictures += int(b.views["is_global"].sum())
+        mine += 1
+        if not torch.isfinite(step_loss):
+            print("skipped", mine, by_task, flush=True)
+            optim.zero()
+            continue
+        scale = a.speed * min(1.0, mine / 40) * max(0.02, min(1.0, (1 - part) / a.fall))
+        norm = optim.step(scale)
+        full = balance(learner.language, 0.003 * min(1.0, scale) * (6 if full > 2.5 else 1))
+        mean = 0.97 * mean + 0.03 * float(step_loss) if mine > 1 else float(step_loss)
+        if common.step():
+            plan = json.loads(p.read_text()) if (p := a.state / "plan.json").exists() else {}
+            a.steps, a.speed, shares = plan.get("steps", a.steps), plan.get("speed", a.speed), plan.get("shares", shares)
+        if mine % 50 == 0:
+            took = time.time() - begin
+            log.writerow([time.strftime("%H:%M:%S"), a.me, common.steps, pictures, round(mean, 4), round(full, 2)]), file.flush()
+            print(time.strftime("%H:%M:%S"), common.steps, f"{pictures / took:.1f} pictures/s share {common.share():.2f} loss {mean:.3f} "
+                  f"norm {norm:.2f} full {full:.1f} near {near.item():.3f}", {k: round(v, 2) for k, v in sorted(by_task.items())}, flush=True)
+        if examiner and time.time() - tested > a.test_every * 60:
+            common.merge()
+            tested, scores = time.time(), examiner(learner)
+            print("held-out", time.strftime("%H:%M:%S"), common.steps, scores, flush=True)
             with open(a.state / "scores.csv", "a") as out:
-                out.writelines(f"{step},{spent:.0f},{k},{v}\n" for k, v in scores.items())
+                out.writelines(f"{time.strftime('%H:%M:%S')},{common.steps},{k},{v}\n" for k, v in scores.items())
         if time.time() - saved > 120:
             saved = time.time()
-            save_state(a.state / "train.pt", learner, optim, step=step, seconds=spent)
-            if a.export:
-                export(learner.model, a.export)
-    save_state(a.state / "train.pt", learner, optim, step=step, seconds=spent)
-    if a.export:
-        export(learner.model, a.export)
-    if a.until > a.minutes:
-        print("held-out", step, evaluate(learner, a, 16), flush=True)
+            keep(learner, optim, a)
+    common.merge()
+    keep(learner, optim, a)
+
+
+def keep(learner: Learner, optim: Both, a: argparse.Namespace) -> None:
+    save_state(a.state / f"train-{a.me}.pt", learner, optim)
+    if a.export and a.me == 0:
+        export(learner.whole(), a.export)
 
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--state", type=Path, required=True)
     p.add_argument("--shards", type=Path, required=True)
-    p.add_argument("--minutes", type=float, default=60, help="of training in all, earlier runs counted")
-    p.add_argument("--until", type=float, default=1e9, help="stop earlier than --minutes, which gives the falling rate")
-    p.add_argument("--batch", type=int, default=24, help="pictures")
-    p.add_argument("--turns", type=int, default=10, help="questions a picture")
-    p.add_argument("--muon", type=float, default=1.5e-3)
+    p.add_argument("--steps", type=int, default=4000, help="of all processes, earlier runs counted")
+    p.add_argument("--batch", type=int, default=16, help="square pictures a step; fewer others beside them")
+    p.add_argument("--short", type=int, default=10, help="short questions a picture")
+    p.add_argument("--muon", type=float, default=2e-3)
     p.add_argument("--adam", type=float, default=1.5e-3)
-    p.add_argument("--slow", type=float, default=0.3, help="rate of the warmed vision tower over the others'")
-    p.add_argument("--text", type=float, default=0.15, help="share of pictures of words")
-    p.add_argument("--pairs", type=float, default=0.0, help="share of conversations with two pictures")
-    p.add_argument("--patch", type=float, default=0.15, help="weight of the patches' losses")
-    p.add_argument("--fall", type=float, default=0.4, help="the last share of the time, in which the rate falls")
+    p.add_argument("--slow", type=float, default=0.5, help="rate of the warmed vision tower over the others'")
+    p.add_argument("--speed", type=float, default=1.0, help="multiplies all rates")
+    p.add_argument("--text", type=float, default=0.2, help="share of pictures of words that are read from the shards")
+    p.add_argument("--second", type=float, default=0.7, help="weight of a step's second batch")
+    p.add_argument("--both", type=float, default=0.5, help="share of the steps that have a second batch")
+    p.add_argument("--patch", type=float, default=0.3, help="weight of the patches' losses")
+    p.add_argument("--apart", type=float, default=0.1, help="share of the steps in which answers do not yet teach the tower")
+    p.add_argument("--fall", type=float, default=0.35, help="the last share of the steps, in which the rate falls")
+    p.add_argument("--ease", type=float, default=0.25, help="share of the steps in which absent things become hard to tell")
     p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--easy", type=int, default=0, help="only square pictures of at most so many items, short answers")
-    p.add_argument("--eval", type=int, default=0)
-    p.add_argument("--test-every", type=float, default=6, help="minutes between scores")
+    p.add_argument("--me", type=int, default=0, help="number of this process, of several with the same state")
+    p.add_argument("--rounds", type=int, default=3, help="of held-out batches")
+    p.add_argument("--test-every", type=float, default=5, help="minutes between scores")
+    p.add_argument("--device", default="cpu", help="cuda is meant to work, by the plain operations of fast.py")
     p.add_argument("--export", type=Path)
-    p.add_argument("--workers", type=int, default=0, help="processes that make batches")
-    p.add_argument("--bf16", action="store_true", help="matrix products in bfloat16, for a GPU")
-    p.add_argument("--device", default="cpu")
     run(p.parse_args())
 
 

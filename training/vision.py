@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import kernels
 from .config import Projector, Vision
 
 
@@ -19,8 +20,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, t, d = x.shape
         q, k, v = self.qkv(x).view(n, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(out.transpose(1, 2).reshape(n, t, d))
+        p = ((q * q.shape[-1]**-0.5) @ k.transpose(-1, -2)).softmax(-1)     # the fused one is slow backwards on CPUs
+        return self.proj((p.to(v.dtype) @ v).transpose(1, 2).reshape(n, t, d))
 
 
 class Mlp(nn.Module):
@@ -30,7 +31,9 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(int(c.width * c.mlp_ratio), c.width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+        y = self.fc1(x)
+        fast = y.is_cpu and y.dtype == torch.bfloat16 and y.requires_grad and kernels.there()
+        return self.fc2(kernels.Gelu.apply(y) if fast else F.gelu(y, approximate="tanh"))
 
 
 class Block(nn.Module):

@@ -1,4 +1,4 @@
-foreach(part usage run batch chat pull tools bad_input hostile quantize)
+foreach(part usage run batch chat pull tools bad_input hostile quantize demo)
     vl2_python_test(cli_${part} FILE test_${part}.py)
 endforeach()
 vl2_python_test(cli_hostile_all FILE test_hostile.py LABELS long)

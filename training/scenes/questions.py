@@ -27,6 +27,7 @@ EN: dict[str, list[str]] = {
     "presence": ["Is there a {r}?", "Is there a {r} in the image?", "Do you see a {r}?",
                  "Does the picture contain a {r}?", "Can you see a {r}?"],
     "presence_shape": ["Is there a {s}?", "Is there a {s} in the image?", "Do you see a {s}?"],
+    "presence_color": ["Is there a {c} object?", "Is there a {c} shape in the image?", "Do you see a {c} object?"],
     "left": ["Is the {r} left of the {q}?", "Is the {r} to the left of the {q}?"],
     "right": ["Is the {r} right of the {q}?", "Is the {r} to the right of the {q}?"],
     "above": ["Is the {r} above the {q}?"],
@@ -52,6 +53,7 @@ ZH: dict[str, list[str]] = {
     "count_color": ["图|中|有|几个|{c}色|的|物体|?"],
     "presence": ["图|中|有|{r}|吗|?", "有|{r}|吗|?", "这|张|图|里|有|{r}|吗|?", "有|没有|{r}|?"],
     "presence_shape": ["图|中|有|{s}|吗|?", "有|{s}|吗|?"],
+    "presence_color": ["图|中|有|{c}色|的|物体|吗|?", "有|{c}色|的|物体|吗|?"],
     "left": ["{r}|在|{q}|的|左边|吗|?"], "right": ["{r}|在|{q}|的|右边|吗|?"],
     "above": ["{r}|在|{q}|的|上面|吗|?"], "below": ["{r}|在|{q}|的|下面|吗|?"],
     "ground": ["<|ref|>{r}<|/ref|>", "找出|<|ref|>{r}<|/ref|>"],
@@ -90,7 +92,9 @@ def boxes_text(label: str, boxes: list[list[int]]) -> str:
 class Asker:
     """Draws questions about one scene's facts."""
 
-    def __init__(self, facts: dict, rng: np.random.Generator, zh: float = 0.3):
+    def __init__(self, facts: dict, rng: np.random.Generator, zh: float = 0.3, hard: float = 1.0):
+        """hard: 0 asks for absent things whose colour and shape are both absent where it can, 1 mixes."""
+        self.hard = hard
         self.items, self.facts, self.rng, self.zh = facts.get("items", []), facts, rng, zh
         self.shapes = Counter(i[1] for i in self.items)
         self.colors = Counter(i[0] for i in self.items)
@@ -136,6 +140,10 @@ class Asker:
         """A kind that is not there: often with one of the colours or shapes that are."""
         while True:
             u = self.rng.random()
+            if self.rng.random() >= self.hard:
+                color, shape = (self._one([v for v in names if v not in have] or names) for names, have in
+                                ((COLOR_NAMES, self.colors), (SHAPE_NAMES, self.shapes)))
+                return color, shape
             color = self._one(list(self.colors)) if u < 0.35 else self._one(COLOR_NAMES)
             shape = self._one(list(self.shapes)) if 0.25 < u < 0.6 else self._one(SHAPE_NAMES)
             if (color, shape) not in self.kinds:
@@ -150,6 +158,11 @@ class Asker:
         yes = self.rng.random() < 0.5
         shape = self._one(list(self.shapes) if yes else [s for s in SHAPE_NAMES if s not in self.shapes])
         return word(self.rng, "presence_shape", lang, shape=shape), THERE[lang][0 if yes else 1]
+
+    def _presence_color(self, lang: str):
+        yes = self.rng.random() < 0.5
+        color = self._one(list(self.colors) if yes else [c for c in COLOR_NAMES if c not in self.colors])
+        return word(self.rng, "presence_color", lang, color), THERE[lang][0 if yes else 1]
 
     def _relation(self, lang: str):
         single = [i for i in self.items if self.kinds[i[0], i[1]] == 1]

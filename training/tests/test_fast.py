@@ -1,0 +1,105 @@
+"""The fast layout and its kernels against the model as published; merging of processes; losses of fixed shape."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from training import kernels  # noqa: E402
+from training.config import Language  # noqa: E402
+from training.fast import FastLanguage, Group, Plan  # noqa: E402
+from training.language import LanguageModel, Layout  # noqa: E402
+from training.merge import Common, read_common  # noqa: E402
+
+SMALL = Language(vocab_size=64, hidden_size=32, intermediate_size=48, moe_intermediate_size=32, num_hidden_layers=3,
+                 num_attention_heads=2, num_key_value_heads=2, n_shared_experts=1, n_routed_experts=4,
+                 num_experts_per_tok=2, kv_lora_rank=32, q_lora_rank=None, qk_nope_head_dim=32, qk_rope_head_dim=16,
+                 v_head_dim=32, topk_method="noaux_tc", n_group=1, topk_group=1, scoring_func="sigmoid",
+                 norm_topk_prob=True, first_k_dense_replace=1)
+PREFIX, TURNS = 5, [[4, 3], [2, 4]]                        # two pictures with two turns each, and their lengths
+
+
+def _models() -> tuple[LanguageModel, FastLanguage]:
+    torch.manual_seed(1)
+    its = LanguageModel(SMALL)
+    for name, p in its.named_parameters():
+        torch.nn.init.uniform_(p, 0.5, 1.5) if "norm" in name else torch.nn.init.normal_(p, 0, p.shape[-1] ** -0.5)
+    mine = FastLanguage(SMALL)
+    mine.from_model(its)
+    return its, mine
+
+
+def _plan() -> Plan:
+    """Turns are filled to 4 from the left; the last two tokens of each predict."""
+    first = torch.tensor([[4 - n for n in row] for row in TURNS], dtype=torch.int32)
+    where = [*range(PREFIX)] * 2
+    for row in TURNS:
+        for n in row:
+            where += [0] * (4 - n) + list(range(PREFIX, PREFIX + n))
+    return Plan(2, PREFIX, torch.tensor(where), [Group(2, 4, 2, first)])
+
+
+def test_packed_turns_equal_single_conversations():
+    its, mine = _models()
+    x = torch.randn(2 * PREFIX + 16, 32)
+    got = mine(x, _plan()).view(2, 2, 2, -1)
+    for i, row in enumerate(TURNS):
+        for j, n in enumerate(row):
+            at = 2 * PREFIX + (2 * i + j) * 4
+            alone = torch.cat([x[i * PREFIX:(i + 1) * PREFIX], x[at + 4 - n:at + 4]])
+            want = its(alone, Layout.single(len(alone), x.device))[-2:]
+            assert torch.allclose(got[i, j], want, atol=1e-5)
+
+
+def test_weights_go_there_and_back():
+    its, mine = _models()
+    other = LanguageModel(SMALL)
+    mine.to_model(other)
+    for (name, a), b in zip(its.state_dict().items(), other.state_dict().values()):
+        assert torch.equal(a, b), name
+
+
+@pytest.mark.skipif(not kernels.there(), reason="this CPU has no bfloat16 instructions")
+def test_kernels_have_the_plain_gradients(monkeypatch):
+    _, mine = _models()
+    x, give = torch.randn(2 * PREFIX + 16, 32), torch.randn(8, 64)
+
+    def grads(dtype: torch.dtype) -> dict[str, torch.Tensor]:
+        mine.zero_grad()
+        out = mine(x.to(dtype), _plan())
+        (out.float() * give).sum().backward()
+        return {"out": out.float(), **{n: p.grad.clone() for n, p in mine.named_parameters() if p.grad is not None}}
+
+    want = grads(torch.float32)
+    monkeypatch.setattr(kernels, "there", lambda: False)
+    plain = grads(torch.bfloat16)
+    monkeypatch.undo()
+    fused = grads(torch.bfloat16)
+    for name, w in want.items():
+        far = (fused[name] - w).norm() / w.norm()
+        assert far < 0.02 or far < 1.5 * (plain[name] - w).norm() / w.norm(), (name, far)
+
+
+@pytest.mark.skipif(not kernels.there(), reason="this CPU has no bfloat16 instructions")
+def test_look_up_sums_repeated_rows_in_float32():
+    table = torch.randn(6, 32, requires_grad=True)
+    source = torch.tensor([1, 1, 4] + [2] * 1000)
+    kernels.LookUp.apply(table, source).backward(torch.full((1003, 32), 0.25, dtype=torch.bfloat16))
+    assert torch.equal(table.grad[:, 0], torch.tensor([0.0, 0.5, 250.0, 0.0, 0.25, 0.0]))
+
+
+def test_two_processes_meet_in_the_middle(tmp_path):
+    a, b = torch.zeros(3), torch.zeros(3)
+    one, two = Common(tmp_path / "w", [a], 0, seconds=1e9), Common(tmp_path / "w", [b], 1, seconds=1e9)
+    one.step(), two.step()
+    a += 1.0
+    one.merge()                                            # alone so far: its whole step counts
+    assert torch.allclose(a, torch.ones(3))
+    b += 3.0
+    two.merge()                                            # half of all steps are its own
+    assert torch.allclose(b, torch.full((3,), 2.5), atol=0.05)
+    one.merge()
+    assert torch.equal(a, b) and one.steps == 2
+    c = torch.zeros(3)
+    read_common(tmp_path / "w", [c])
+    assert torch.equal(c, a)
+    assert np.isclose(one.share() + two.share(), 1)
