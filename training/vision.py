@@ -20,8 +20,12 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, t, d = x.shape
         q, k, v = self.qkv(x).view(n, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        p = ((q * q.shape[-1]**-0.5) @ k.transpose(-1, -2)).softmax(-1)     # the fused one is slow backwards on CPUs
-        return self.proj((p.to(v.dtype) @ v).transpose(1, 2).reshape(n, t, d))
+        if self.training:                                                   # the fused one is slow backwards on CPUs
+            p = ((q * q.shape[-1]**-0.5) @ k.transpose(-1, -2)).softmax(-1)
+            out = p.to(v.dtype) @ v
+        else:
+            out = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(out.transpose(1, 2).reshape(n, t, d))
 
 
 class Mlp(nn.Module):
@@ -32,7 +36,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.fc1(x)
-        fast = y.is_cpu and y.dtype == torch.bfloat16 and y.requires_grad and kernels.there()
+        fast = y.is_cpu and y.dtype == torch.bfloat16 and self.training and kernels.there()
         return self.fc2(kernels.Gelu.apply(y) if fast else F.gelu(y, approximate="tanh"))
 
 
