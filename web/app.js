@@ -29,9 +29,11 @@ const scroller = () => (getComputedStyle(element("main")).overflowY === "auto" ?
 const toEnd = () => { const s = scroller(); s.scrollTop = s.scrollHeight; };
 
 function watchScrolling() {
+  let before = 0; /* growth below is no scrolling up: only who goes up stops following */
   const look = () => {
-    const s = scroller();
-    following = s.scrollHeight - s.scrollTop - s.clientHeight < 60;
+    const s = scroller(), near = s.scrollHeight - s.scrollTop - s.clientHeight < 60;
+    if (near || s.scrollTop < before) following = near;
+    before = s.scrollTop;
     element("to-end").hidden = following || !conversation.turns.length;
   };
   for (const target of [element("main"), document]) target.addEventListener("scroll", look, { passive: true });

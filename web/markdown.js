@@ -3,7 +3,7 @@
  * has the last word on what marked made, KaTeX builds its formulas as elements without trusting them, and
  * the page's policy allows no inline script. Depth and length are bounded before anything is parsed. */
 
-import { marked } from "./lib/marked.js";
+import { Lexer, marked } from "./lib/marked.js";
 import katex from "./lib/katex.js";
 import { icon } from "./boxes.js";
 import { say } from "./text.js";
@@ -21,7 +21,6 @@ const escapeHtml = (text) => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0
 const safeLink = /^(?:https?:\/\/|mailto:)/i;
 
 const renderer = {
-  html: (html) => escapeHtml(html),
   /* marked has escaped these texts */
   image: (href, _, text) => (safeLink.test(href) ? `<a href="${escapeHtml(href)}">${text || escapeHtml(href)}</a>` : text),
   link: (href, _, text) => (safeLink.test(href ?? "") ? `<a href="${escapeHtml(href)}">${text}</a>` : text),
@@ -52,7 +51,9 @@ const found = {
   renderer: ({ label }) => (label ? `<mark class="found">${escapeHtml(label)}</mark>` : ""),
 };
 
-marked.use({ gfm: true, breaks: true, mangle: false, headerIds: false, renderer,
+const tokenizer = { html: () => undefined, tag: () => undefined }; /* HTML is no part of the language */
+
+marked.use({ gfm: true, breaks: true, mangle: false, headerIds: false, renderer, tokenizer,
   extensions: [
     formulaOf("display", /^ {0,3}(?:\$\$([^]{1,2000}?)\$\$|\\\[([^]{1,2000}?)\\\]) *(?:\n|$)/, /^ {0,3}(?:\$\$|\\\[)/m, true),
     formulaOf("within", /^(?:\$\$([^$]{1,2000})\$\$|\\\[([^]{1,2000}?)\\\])/, /\$\$|\\\[/, false),
@@ -64,20 +65,30 @@ const purifying = {
   FORBID_TAGS: ["style", "form", "input", "button", "select", "textarea", "img", "picture", "video", "audio", "iframe",
     "object", "embed", "dialog", "map", "area", "source", "track"],
   FORBID_ATTR: ["style", "id", "name", "background", "srcset", "src", "poster"],
-  ALLOWED_URI_REGEXP: safeLink,
+  ALLOWED_URI_REGEXP: safeLink, /* which DOMPurify holds against every attribute but those it knows to be safe */
+  ADD_URI_SAFE_ATTR: ["align", "start"],
 };
 
 /* Nesting deeper than anybody reads is flattened: parsers take time by the square of the depth. */
 function flatten(text) {
   return text.split("\n").map((line) => line.replace(/^((?:[ \t]*(?:>|[-*+](?=\s)|\d{1,9}[.)](?=\s))){20})[ \t>*+-]*/, "$1 ")
     .replace(/^[ \t]{60,}/, (blank) => blank.slice(0, 60))
-    .replace(/([[(*_~`!])\1{40,}/g, (run) => run.slice(0, 40))).join("\n")
-    .replace(/(?:[[(*_~`]|!\[|\]\(){200,}/g, (run) => run.slice(0, 200));
+    .replace(/([[(*_~`!$<\\])\1{40,}/g, (run) => run.slice(0, 40))).join("\n");
 }
+
+/* Marks in a paragraph are matched with one another, which takes time by the square of their number: where
+ * there are more of them than a person would write, the paragraph is shown as it is. */
+const SPECIAL = /[*_`~$[<!\\]/g, MOST_SPECIAL = 2000;
+const { inlineTokens } = Lexer.prototype;
+Lexer.prototype.inlineTokens = function inlineTokensOrText(source, tokens = []) {
+  if ((source.match(SPECIAL)?.length ?? 0) <= MOST_SPECIAL) return inlineTokens.call(this, source, tokens);
+  tokens.push({ type: "text", raw: source, text: escapeHtml(source) });
+  return tokens;
+};
 
 function parse(text) {
   try {
-    return DOMPurify.sanitize(marked.parse(flatten(text)), purifying);
+    return DOMPurify.sanitize(marked.parse(`${flatten(text)}\n`), purifying);
   } catch { /* what a parser chokes on is shown as it is */
     return `<p class="plain">${escapeHtml(text)}</p>`;
   }

@@ -89,7 +89,9 @@ export function fillAnswer(article, turn, find) {
   linkWords(text, figures, turn.grounding ?? []);
   article.append(...figures);
   if (turn.error) article.append(make("p", { className: "error", textContent: turn.error }));
-  const foot = make("div", { className: "foot" }, make("p", { className: "stats", textContent: statsOf(turn) }));
+  const stats = statsOf(turn);
+  if (!stats && !turn.answer) return;
+  const foot = make("div", { className: "foot" }, make("p", { className: "stats", textContent: stats }));
   if (turn.answer && navigator.clipboard) {
     foot.append(quiet("copy", say("copy"), async (button) => {
       await navigator.clipboard.writeText(turn.answer);

@@ -24,9 +24,10 @@ import zlib
 from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import expect, sync_playwright
 
-PROGRAM = os.environ["VL2_PROGRAM"]
-SOURCE = pathlib.Path(os.environ["VL2_SOURCE"])
-FAILURES = pathlib.Path(os.environ["VL2_BUILD"]) / "web"
+SOURCE = pathlib.Path(os.environ.get("VL2_SOURCE", pathlib.Path(__file__).parents[2]))
+BUILD = pathlib.Path(os.environ.get("VL2_BUILD", SOURCE / "build/release"))
+PROGRAM = os.environ.get("VL2_PROGRAM", BUILD / "cli/vl2")
+FAILURES = BUILD / "web"
 DEMO = SOURCE / "models/demo"
 EXAMPLES = json.loads((DEMO / "examples.json").read_text(encoding="utf-8"))
 
