@@ -250,7 +250,9 @@ static enum MHD_Result respond(vl2_http *http, const char *url, exchange *x) {
     case ROUTE_MODELS: return vl2_site_models(&http->site, &x->visit, local_path(http, url));
     case ROUTE_HEALTH: return vl2_site_health(&http->site, &x->visit);
     case ROUTE_METRICS: return vl2_site_metrics(&http->site, &x->visit);
-    case ROUTE_PAGE: return vl2_site_page(&http->site, &x->visit, x->file);
+    case ROUTE_PAGE:
+        return is(url, http->options->root_path) ? vl2_site_to_prefix(&http->site, &x->visit)
+                                                 : vl2_site_page(&http->site, &x->visit, x->file);
     case ROUTE_EXAMPLE: return vl2_site_example(&http->site, &x->visit, local_path(http, url));
     case ROUTE_NONE: break;
     }

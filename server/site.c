@@ -162,6 +162,21 @@ enum MHD_Result vl2_site_page(const vl2_site *site, vl2_visit *visit, const vl2_
     return queue(visit, same ? 304 : 200, response);
 }
 
+enum MHD_Result vl2_site_to_prefix(const vl2_site *site, vl2_visit *visit) {
+    vl2_buf path = {0};
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
+    enum MHD_Result result = MHD_NO;
+    if (response && vl2_buf_addf(&path, NULL, "%s/", site->options->root_path) == VL2_OK) {
+        MHD_add_response_header(response, "Location", path.data);
+        result = queue(visit, 308, response);
+    } else if (response) {
+        MHD_destroy_response(response);
+    }
+    vl2_buf_free(&path);
+    return result;
+}
+
 /* A checkpoint may bring examples: examples.json and the pictures that it names, in examples/. */
 enum MHD_Result vl2_site_example(const vl2_site *site, vl2_visit *visit, const char *path) {
     static const char allowed[] =

@@ -40,6 +40,8 @@ enum MHD_Result vl2_site_models(const vl2_site *site, vl2_visit *visit, const ch
 enum MHD_Result vl2_site_health(const vl2_site *site, vl2_visit *visit);
 enum MHD_Result vl2_site_metrics(const vl2_site *site, vl2_visit *visit);
 enum MHD_Result vl2_site_page(const vl2_site *site, vl2_visit *visit, const vl2_page_file *file);
+/* From the prefix itself to the prefix with a slash, which the page's addresses are relative to. */
+enum MHD_Result vl2_site_to_prefix(const vl2_site *site, vl2_visit *visit);
 enum MHD_Result vl2_site_example(const vl2_site *site, vl2_visit *visit, const char *path);
 
 #endif

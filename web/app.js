@@ -152,6 +152,8 @@ async function answer(turn, article) {
   }
   turn.seconds = seconds();
   turn.first ??= turn.seconds;
+  /* Shown as complete once it is kept, if the browser is not slow about it. */
+  await Promise.race([keepAll(), new Promise((resolve) => { setTimeout(resolve, 1000); })]);
   fillAnswer(article, turn, find);
 }
 
@@ -172,7 +174,6 @@ async function ask({ text, pictures }) {
   element("status").textContent = turn.error ?? say("ready");
   element("spoken").textContent = turn.error ?? articles[1].querySelector(".answer").textContent.slice(0, 500);
   drawState();
-  await keepAll();
   finished();
 }
 

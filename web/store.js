@@ -4,8 +4,10 @@
 
 const DATABASE = "vl2", CONVERSATIONS = "conversations", PICTURES = "pictures";
 
+let database = null; /* a promise; asked for anew when it could not be had */
+
 function open() {
-  return new Promise((resolve, reject) => {
+  database ??= new Promise((resolve, reject) => {
     const request = indexedDB.open(DATABASE, 2);
     request.onupgradeneeded = () => {
       const database = request.result;
@@ -13,24 +15,27 @@ function open() {
       database.createObjectStore(CONVERSATIONS, { keyPath: "id" });
       database.createObjectStore(PICTURES, { keyPath: "id" });
     };
-    request.onsuccess = () => resolve(request.result);
+    request.onsuccess = () => {
+      request.result.onclose = request.result.onversionchange = () => { request.result.close(); database = null; };
+      resolve(request.result);
+    };
     request.onerror = () => reject(request.error);
     request.onblocked = () => reject(new Error("another tab has an older database"));
   });
+  database.catch(() => { database = null; });
+  return database;
 }
 
 /* Runs action(conversations, pictures) in one transaction; resolves with what it left in `result.value`. */
 async function transact(mode, action) {
-  const database = await open();
-  try {
-    return await new Promise((resolve, reject) => {
-      const transaction = database.transaction([CONVERSATIONS, PICTURES], mode);
-      const result = {};
-      transaction.oncomplete = () => resolve(result.value);
-      transaction.onabort = transaction.onerror = () => reject(result.error ?? transaction.error ?? new Error("the browser gave up"));
-      action(transaction.objectStore(CONVERSATIONS), transaction.objectStore(PICTURES), result);
-    });
-  } finally { database.close(); }
+  const opened = await open();
+  return new Promise((resolve, reject) => {
+    const transaction = opened.transaction([CONVERSATIONS, PICTURES], mode);
+    const result = {};
+    transaction.oncomplete = () => resolve(result.value);
+    transaction.onabort = transaction.onerror = () => reject(result.error ?? transaction.error ?? new Error("the browser gave up"));
+    action(transaction.objectStore(CONVERSATIONS), transaction.objectStore(PICTURES), result);
+  });
 }
 
 export const newId = () => Array.from(crypto.getRandomValues(new Uint32Array(3)), (n) => n.toString(36)).join("");

@@ -118,11 +118,11 @@ class Answer:
 class Failure:
     """An error in the answer's place."""
 
-    def __init__(self, status, message, retry_after=None):
-        self.status, self.message, self.retry_after = status, message, retry_after
+    def __init__(self, status, message, retry_after=None, param=None):
+        self.status, self.message, self.retry_after, self.param = status, message, retry_after, param
 
     def send(self, handler):
-        body = json.dumps({"error": {"message": self.message, "type": "server_error", "param": None, "code": None}})
+        body = json.dumps({"error": {"message": self.message, "type": "server_error", "param": self.param, "code": None}})
         handler.send_response(self.status)
         if self.retry_after:
             handler.send_header("Retry-After", str(self.retry_after))
@@ -199,6 +199,7 @@ class PageTest(unittest.TestCase):
     WORDS = ()    # more options of the server
     UNDER = ""    # the proxy serves only what is under this prefix
     OPTIONS = {}  # of the browser's context
+    READY = "#model option" # what shows that the page has begun
     MAY_LOG = ()  # parts of console errors that a test expects
 
     @classmethod
@@ -220,8 +221,7 @@ class PageTest(unittest.TestCase):
                                               **self.OPTIONS})
         self.page = self.watch(self.context.new_page())
         self.page.goto(self.proxy.address)
-        expect(self.page.get_by_role("textbox", name="Message")).to_be_visible()
-        self.page.locator("#model option").first.wait_for(state="attached")
+        self.page.locator(self.READY).first.wait_for(state="attached")
 
     def tearDown(self):
         outcome = self._outcome
@@ -244,7 +244,7 @@ class PageTest(unittest.TestCase):
             self.wrong.append(f"console: {message.text}")
 
     def requested(self, url):
-        if not url.startswith((self.proxy.address, "blob:", "data:")):
+        if not url.startswith((self.proxy.address.rstrip("/"), "blob:", "data:")):
             self.wrong.append(f"a request to {url}")
 
     # what a person does
