@@ -276,7 +276,8 @@ async def cache(options):
 # ---- memory ----
 
 async def soak(options):
-    server, shown = Server(options, "--parallel", "16", "--queue", "64"), Pictures(options)
+    server = Server(options, "--parallel", "16", "--queue", "64", "--image-cache", "8") # full soon: what grows then is a leak
+    shown = Pictures(options)
     pool, made, bad = [shown.new() for _ in range(64)], 0, 0
     begun, rows, tokens = time.monotonic(), [], 0
 
