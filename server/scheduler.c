@@ -561,7 +561,8 @@ static void *work(void *user) {
     return NULL;
 }
 
-static void scheduler_free(vl2_scheduler *s) {
+void vl2_scheduler_free(vl2_scheduler *s) {
+    if (!s) return;
     vl2_mem_free(s->steps);
     vl2_mem_free(s->stepped);
     vl2_mem_free(s->stepped_lane);
@@ -603,7 +604,7 @@ vl2_status vl2_scheduler_start(vl2_scheduler **out, const vl2_serve_options *opt
     if (status == VL2_OK && pthread_create(&s->thread, NULL, work, s) != 0)
         status = vl2_fail(err, VL2_ERR_MEMORY, "the engine thread could not be started");
     if (status != VL2_OK) {
-        scheduler_free(s);
+        vl2_scheduler_free(s);
         return status;
     }
     *out = s;
@@ -624,5 +625,4 @@ void vl2_scheduler_stop(vl2_scheduler *s) {
     pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->mutex);
     pthread_join(s->thread, NULL);
-    scheduler_free(s);
 }

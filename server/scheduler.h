@@ -23,5 +23,6 @@ size_t vl2_scheduler_load(vl2_scheduler *scheduler);        /* jobs inside */
 size_t vl2_scheduler_scratch(const vl2_scheduler *scheduler, const vl2_engine *engine); /* bytes */
 void vl2_scheduler_close(vl2_scheduler *scheduler); /* nobody enters any more */
 void vl2_scheduler_stop(vl2_scheduler *scheduler);  /* ends who is inside, and the thread */
+void vl2_scheduler_free(vl2_scheduler *scheduler);  /* after its stop, once nobody asks it */
 
 #endif

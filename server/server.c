@@ -101,7 +101,9 @@ void vl2_server_stop(vl2_server *s) {
     vl2_scheduler_close(s->scheduler);
     vl2_workers_stop(s->workers); /* what it was parsing has gone on or been answered */
     vl2_scheduler_stop(s->scheduler);
-    vl2_http_stop(s->http);
+    vl2_http_stop(s->http); /* until here connections may still ask the two above */
+    vl2_workers_free(s->workers);
+    vl2_scheduler_free(s->scheduler);
     vl2_loader_free(s->loader);
     vl2_metrics_free(s->metrics);
     vl2_mem_free(s);

@@ -250,7 +250,7 @@ vl2_status vl2_workers_start(vl2_workers **out, const vl2_serve_options *options
     while (w->n_threads < THREADS && pthread_create(&w->threads[w->n_threads], NULL, work, w) == 0)
         w->n_threads++;
     if (!w->n_threads) {
-        vl2_workers_stop(w);
+        vl2_workers_free(w);
         return vl2_fail(err, VL2_ERR_MEMORY, "no worker thread could be started");
     }
     *out = w;
@@ -264,6 +264,10 @@ void vl2_workers_stop(vl2_workers *w) {
     pthread_cond_broadcast(&w->wake);
     pthread_mutex_unlock(&w->mutex);
     for (size_t i = 0; i < w->n_threads; i++) pthread_join(w->threads[i], NULL);
+}
+
+void vl2_workers_free(vl2_workers *w) {
+    if (!w) return;
     pthread_cond_destroy(&w->wake);
     pthread_mutex_destroy(&w->mutex);
     vl2_mem_free(w);

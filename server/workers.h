@@ -13,5 +13,6 @@ vl2_status vl2_workers_start(vl2_workers **out, const vl2_serve_options *options
  * False: the server is stopping, and nothing was taken. */
 bool vl2_workers_submit(vl2_workers *workers, vl2_job *job);
 void vl2_workers_stop(vl2_workers *workers); /* what still waits is dealt with first */
+void vl2_workers_free(vl2_workers *workers); /* after their stop, once no job is left */
 
 #endif
