@@ -4,3 +4,5 @@ foreach(function malloc calloc realloc posix_memalign mmap)
 endforeach()
 vl2_test(test_oom SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_oom.c
     LIBS engine_test_support vl2_static LINK_OPTIONS ${wraps})
+set_property(TEST test_oom APPEND PROPERTY ENVIRONMENT
+    "LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/dev/lsan.supp:print_suppressions=0")
