@@ -1,34 +1,8 @@
 /* The contract of backend/ops.h: a row's result is that of the row alone, bit for bit, for any number
  * of rows beside it and of threads; and the operations compute what the header says (in double). */
-#include "backend/ops.h"
-
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "kernels/ops.h"
 
 enum { M = 21, N = 83, K = 1301, LD = 1400 };
-
-static uint64_t seed = 7;
-
-static float next(void) { /* xorshift64*, -1 … 1 */
-    seed ^= seed >> 12;
-    seed ^= seed << 25;
-    seed ^= seed >> 27;
-    return (float)((double)(int64_t)(seed * 2685821657736338717u) / 9223372036854775808.0);
-}
-
-static float *floats(size_t n) {
-    float *p = malloc(n * sizeof *p);
-    assert_non_null(p);
-    for (size_t i = 0; i < n; i++) p[i] = next();
-    return p;
-}
 
 static size_t element(vl2_dtype type) { return type == VL2_F32 ? 4 : 2; }
 
@@ -56,23 +30,9 @@ static float weight(const vl2_mat *w, size_t row, size_t col) {
 
 /* ---- for every level, compute mode and number of threads --------------------------------------- */
 
-typedef void (*with_backend)(vl2_backend *be, vl2_dtype type);
-
-static void everywhere(with_backend test, size_t types) {
-    for (const char *const *level = vl2_backend_levels(); *level; level++)
-        for (int compute = VL2_COMPUTE_AUTO; compute <= VL2_COMPUTE_F32; compute++)
-            for (int threads = 1; threads <= 3; threads++) {
-                vl2_backend_options options = {threads, *level, (vl2_compute)compute};
-                vl2_backend *be;
-                vl2_error err = {0};
-                assert_int_equal(vl2_backend_create(&be, &options, &err), VL2_OK);
-                assert_int_equal(vl2_backend_reserve(be, M, K, &err), VL2_OK);
-                for (size_t type = 0; type < types; type++) {
-                    seed = 7 + type; /* the same numbers for every number of threads */
-                    test(be, (vl2_dtype)type);
-                }
-                vl2_backend_free(be);
-            }
+static void with_all(with_backend test) {
+    static const vl2_dtype types[] = {VL2_F32, VL2_F16, VL2_BF16};
+    everywhere(test, types, sizeof types / sizeof *types, M, K);
 }
 
 static double tolerance(const vl2_backend *be, vl2_dtype type) {
@@ -128,7 +88,7 @@ static void linear_all(vl2_backend *be, vl2_dtype type) {
 
 static void linear_rows_alone(void **state) {
     (void)state;
-    everywhere(linear_all, VL2_BF16 + 1);
+    with_all(linear_all);
 }
 
 /* ---- groups ------------------------------------------------------------------------------------ */
@@ -168,7 +128,7 @@ static void groups_case(vl2_backend *be, vl2_dtype type) {
 
 static void groups_rows_alone(void **state) {
     (void)state;
-    everywhere(groups_case, VL2_BF16 + 1);
+    with_all(groups_case);
 }
 
 /* ---- heads -------------------------------------------------------------------------------------- */
@@ -222,7 +182,7 @@ static void heads_case(vl2_backend *be, vl2_dtype type) {
 
 static void heads_rows_alone(void **state) {
     (void)state;
-    everywhere(heads_case, VL2_BF16 + 1);
+    with_all(heads_case);
 }
 
 /* ---- attention ---------------------------------------------------------------------------------- */
@@ -353,7 +313,7 @@ static void attention_all(vl2_backend *be, vl2_dtype type) {
 
 static void attention_rows_alone(void **state) {
     (void)state;
-    everywhere(attention_all, VL2_BF16 + 1);
+    with_all(attention_all);
 }
 
 /* Sequences together as each alone. */
@@ -408,7 +368,7 @@ static void sequences_case(vl2_backend *be, vl2_dtype type) {
 
 static void sequences_alone(void **state) {
     (void)state;
-    everywhere(sequences_case, VL2_BF16 + 1);
+    with_all(sequences_case);
 }
 
 /* ---- the rest ----------------------------------------------------------------------------------- */
@@ -442,7 +402,7 @@ static void combine_case(vl2_backend *be, vl2_dtype type) {
 
 static void combine_and_embed(void **state) {
     (void)state;
-    everywhere(combine_case, VL2_BF16 + 1);
+    with_all(combine_case);
 }
 
 static void levels_are_named(void **state) {

@@ -13,8 +13,7 @@ enum {
 
 static size_t lane_bytes(void) {
     size_t product = vl2_product_lane_bytes(), attention = vl2_attention_lane_bytes();
-    size_t most = product > attention ? product : attention, q = vl2_product_q_lane_bytes();
-    return vl2_cpu_up(most > q ? most : q, 4096);
+    return vl2_cpu_up(product > attention ? product : attention, 4096);
 }
 
 static size_t shared_bytes(size_t max_rows, size_t max_cols) {
@@ -27,16 +26,9 @@ static size_t shared_bytes(size_t max_rows, size_t max_cols) {
     return vl2_cpu_up(bytes > SHARED_MIN ? bytes : SHARED_MIN, 4096);
 }
 
-/* Only float32 widens quantized weights. */
-static size_t wide_bytes(const vl2_cpu *cpu, size_t max_cols) {
-    if (!cpu->exact) return 0;
-    return vl2_cpu_up(2 * VL2_WIDE_ROWS * vl2_cpu_up(max_cols, 64) * sizeof(float), 4096);
-}
-
 size_t vl2_backend_scratch(const vl2_backend *be, size_t max_rows, size_t max_cols) {
     const vl2_cpu *cpu = (const vl2_cpu *)be;
-    return shared_bytes(max_rows, max_cols) + wide_bytes(cpu, max_cols) +
-           (size_t)cpu->threads * lane_bytes();
+    return shared_bytes(max_rows, max_cols) + (size_t)cpu->threads * lane_bytes();
 }
 
 vl2_status vl2_backend_reserve(vl2_backend *be, size_t max_rows, size_t max_cols, vl2_error *err) {
@@ -44,11 +36,8 @@ vl2_status vl2_backend_reserve(vl2_backend *be, size_t max_rows, size_t max_cols
     if (max_cols > SIZE_MAX / 4096)
         return vl2_fail(err, VL2_ERR_LIMIT, "rows of %zu values are too long", max_cols);
     size_t shared = shared_bytes(max_rows, max_cols), lane = lane_bytes();
-    size_t wide = wide_bytes(cpu, max_cols);
-    if (cpu->memory && shared <= cpu->shared_bytes && wide <= cpu->wide_bytes) return VL2_OK;
-    if (shared < cpu->shared_bytes) shared = cpu->shared_bytes;
-    if (wide < cpu->wide_bytes) wide = cpu->wide_bytes;
-    size_t bytes = shared + wide + (size_t)cpu->threads * lane;
+    if (cpu->memory && shared <= cpu->shared_bytes) return VL2_OK;
+    size_t bytes = shared + (size_t)cpu->threads * lane;
     char *memory = vl2_mem_map(bytes);
     if (!memory) return vl2_fail_memory(err, "the backend's scratch", bytes);
     if (cpu->memory) vl2_mem_unmap(cpu->memory, cpu->bytes);
@@ -56,9 +45,7 @@ vl2_status vl2_backend_reserve(vl2_backend *be, size_t max_rows, size_t max_cols
     cpu->bytes = bytes;
     cpu->shared = memory;
     cpu->shared_bytes = shared;
-    cpu->wide = (float *)(void *)(memory + shared);
-    cpu->wide_bytes = wide;
-    cpu->lanes = memory + shared + wide;
+    cpu->lanes = memory + shared;
     cpu->lane_bytes = lane;
     return VL2_OK;
 }

@@ -4,8 +4,6 @@
 
 #include "backend/cpu/kernels.h"
 
-enum { VL2_WIDE_ROWS = 64 };
-
 typedef struct vl2_cpu {
     vl2_backend base; /* first: a vl2_backend * is a vl2_cpu * */
     vl2_kernels kernels;
@@ -15,8 +13,6 @@ typedef struct vl2_cpu {
     size_t bytes;
     char *shared; /* packed activations, or partial attention, of the operation under way */
     size_t shared_bytes;
-    float *wide; /* with exact: two times VL2_WIDE_ROWS rows of quantized weights, widened */
-    size_t wide_bytes;
     char *lanes; /* lane_bytes for each thread: panels, sums */
     size_t lane_bytes;
 } vl2_cpu;
@@ -30,7 +26,6 @@ static inline size_t vl2_cpu_up(size_t n, size_t step) { return (n + step - 1) /
 
 /* What one thread needs in its lane. */
 size_t vl2_product_lane_bytes(void);
-size_t vl2_product_q_lane_bytes(void);
 size_t vl2_attention_lane_bytes(void);
 
 /* The operations of ops.h, by file. */
@@ -46,15 +41,6 @@ void vl2_product_gated_groups(vl2_backend *be, float *y, size_t ldy, const float
 void vl2_product_heads_linear(vl2_backend *be, float *y, size_t ldy, size_t y_head, const float *x,
                               size_t ldx, size_t x_head, size_t m, size_t heads, size_t n_out,
                               const vl2_mat *w, size_t head_rows, size_t first_row);
-/* The same for quantized weights (product_q.c); groups are gated where they have a second matrix. */
-void vl2_product_q_linear(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,
-                          size_t m, const vl2_mat *w, const vl2_vec *b, vl2_epilogue epilogue);
-void vl2_product_q_groups(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,
-                          const uint32_t *index, const vl2_group *groups, size_t n_groups,
-                          vl2_epilogue act);
-void vl2_product_q_heads(vl2_backend *be, float *y, size_t ldy, size_t y_head, const float *x,
-                         size_t ldx, size_t x_head, size_t m, size_t heads, size_t n_out,
-                         const vl2_mat *w, size_t head_rows, size_t first_row);
 void vl2_rowwise_heads_times(vl2_backend *be, float *y, size_t ldy, size_t y_head, const float *x,
                              size_t ldx, size_t x_head, size_t m, size_t heads, size_t k,
                              const vl2_mat *w, size_t head_rows, size_t first_row);

@@ -1,10 +1,12 @@
 /* Products of rows with weight matrices: linear, gated, by groups, by heads - one driver (and that of
  * product_tiles.c, for CPUs that multiply tiles).
  *
- * x is packed once for an operation (blocks of k, zero-padded, in the order the kernels want). Tasks
- * are (group, panel of outputs, run of rows): few rows read the mapped weights directly, many widen
- * a panel of them into the thread's lane first, block by block, and use it for all rows. Both ways
- * give the same bits (kernels.h), so which one runs is a question of speed alone. */
+ * x is packed once for an operation (blocks of k, zero-padded, in the order the kernels want; for
+ * quantized weights, whole rows quantized). Tasks are (group, panel of outputs, run of rows): few rows
+ * read the mapped weights directly, many widen or unpack a panel of them into the thread's lane first,
+ * block by block, and use it for all rows. Both ways give the same bits (kernels.h, qdot.h), so which
+ * one runs is a question of speed alone. Where x must not be rounded, quantized weights are widened to
+ * float32, on the way into a panel: the numbers of float32 weights. */
 #include "backend/cpu/product.h"
 
 #include "backend/cpu/product_tiles.h"
@@ -15,15 +17,23 @@ enum {
     TILE_ROWS = 72,    /* rows whose block of k stays in the second-level cache */
     STRIP = 8,         /* outputs read side by side from the mapping */
     DIRECT_ROWS = 8,   /* up to so many rows, widening a panel does not pay */
+    DIRECT_Q_ROWS = 4, /* or unpacking one of quantized weights */
+    CHUNK = 8,         /* panels of those, of 256 elements, unpacked at a time */
     BLOCK_BYTES = 3072 /* of a packed row of weights at most */
 };
 
+enum { PANEL_BYTES = PANEL * BLOCK_BYTES };
+_Static_assert(CHUNK * sizeof(vl2_qpanel) <= PANEL_BYTES, "unpacked panels fit where wide ones do");
+
 size_t vl2_product_lane_bytes(void) {
-    size_t rows = (size_t)PANEL * BLOCK_BYTES + 2 * (size_t)RUN * PANEL * sizeof(float);
+    size_t rows = PANEL_BYTES + 2 * (size_t)RUN * PANEL * sizeof(float);
     return rows > vl2_product_tiles_lane_bytes() ? rows : vl2_product_tiles_lane_bytes();
 }
 
-static size_t padded_k(const vl2_product *p) { return vl2_dot_padded(p->dot, p->k); }
+/* Bytes of a packed row of k elements. */
+static size_t packed_bytes(const vl2_product *p, size_t k) {
+    return p->q ? vl2_qx_bytes(k, p->q->unit) : vl2_dot_padded(p->dot, k) * p->dot->x_bytes;
+}
 
 /* ---- groups ----------------------------------------------------------------------------------- */
 
@@ -65,10 +75,10 @@ const float *vl2_product_source(const vl2_product *p, size_t r) {
 
 /* ---- packing x --------------------------------------------------------------------------------- */
 
-/* Packed block of k0 …, row r (counted from lo). */
+/* Packed block of k0 …, row r (counted from lo). Rows for quantized weights are one block. */
 static char *packed_row(const vl2_product *p, size_t k0, size_t r) {
-    size_t kp = vl2_dot_padded(p->dot, vl2_cpu_min(p->block, p->k - k0));
-    return p->cpu->shared + ((p->hi - p->lo) * k0 + r * kp) * p->dot->x_bytes;
+    size_t row = packed_bytes(p, vl2_cpu_min(p->block, p->k - k0));
+    return p->cpu->shared + (p->hi - p->lo) * k0 * p->dot->x_bytes + r * row;
 }
 
 enum { PACK_ROWS = 16 };
@@ -80,8 +90,8 @@ static void pack_task(void *context, size_t i, int thread) {
     for (size_t r = p->lo + i * PACK_ROWS; r < end; r++) {
         const float *row = vl2_product_source(p, r);
         for (size_t k0 = 0; k0 < p->k; k0 += p->block)
-            p->dot->pack_x(packed_row(p, k0, r - p->lo), row + k0,
-                           vl2_cpu_min(p->block, p->k - k0));
+            (p->q ? p->q->pack_x : p->dot->pack_x)(packed_row(p, k0, r - p->lo), row + k0,
+                                                   vl2_cpu_min(p->block, p->k - k0));
     }
 }
 
@@ -105,21 +115,54 @@ static void sum_direct(const cell *c, float *sums, const char *w, size_t stride)
     }
 }
 
+/* Elements [k0, k0 + k) of a row of weights, packed. */
+static void pack_w(const vl2_product *p, void *out, const char *row, size_t k0, size_t k) {
+    if (!vl2_dtype_is_quantized(p->type)) {
+        p->dot->pack_w(out, row + k0 * p->element, k);
+        return;
+    }
+    float wide[BLOCK_BYTES / sizeof(float)];
+    vl2_dtype_to_f32_from(wide, row, p->type, k0, k);
+    p->dot->pack_w(out, wide, k);
+}
+
 static void sum_packed(const cell *c, float *sums, const char *w, size_t stride) {
     const vl2_product *p = c->p;
     for (size_t k0 = 0; k0 < p->k; k0 += p->block) {
         size_t k = vl2_cpu_min(p->block, p->k - k0);
         size_t row_bytes = vl2_dot_padded(p->dot, k) * p->dot->w_bytes;
         for (size_t j = 0; j < c->n; j++)
-            p->dot->pack_w(c->panel + j * row_bytes, w + j * stride + k0 * p->element, k);
+            pack_w(p, c->panel + j * row_bytes, w + j * stride, k0, k);
         for (size_t i = 0; i < c->m; i += TILE_ROWS)
             p->dot->packed(sums + i * PANEL, PANEL, packed_row(p, k0, c->first + i),
                            vl2_cpu_min(TILE_ROWS, c->m - i), c->panel, c->n, k, k0 > 0);
     }
 }
 
+static void sum_quantized(const cell *c, float *sums, const char *w, size_t stride) {
+    const vl2_product *p = c->p;
+    const vl2_qdot *q = p->q;
+    const char *x = packed_row(p, 0, c->first);
+    if (c->m <= DIRECT_Q_ROWS || !q->pack_w) {
+        q->direct(sums, PANEL, x, c->m, w, stride, c->n, p->k);
+        return;
+    }
+    vl2_qpanel *panels = (vl2_qpanel *)(void *)c->panel;
+    const size_t step = CHUNK * VL2_QUNIT_MAX;
+    for (size_t j = 0; j < c->n; j += VL2_QPANEL) {
+        const char *row = w + j * stride;
+        for (size_t k0 = 0; k0 < p->k; k0 += step, row += step / q->unit * p->element) {
+            size_t k = vl2_cpu_min(step, p->k - k0);
+            q->pack_w(panels, row, stride, vl2_cpu_min(VL2_QPANEL, c->n - j), k);
+            q->packed(sums + j, PANEL, x, c->m, p->k, panels, k0, k);
+        }
+    }
+}
+
 static void sum(const cell *c, float *sums, const char *w, size_t stride) {
-    if (c->m <= DIRECT_ROWS)
+    if (c->p->q)
+        sum_quantized(c, sums, w, stride);
+    else if (c->m <= DIRECT_ROWS && !vl2_dtype_is_quantized(c->p->type))
         sum_direct(c, sums, w, stride);
     else
         sum_packed(c, sums, w, stride);
@@ -140,7 +183,7 @@ void vl2_product_finish(const vl2_product *p, float *y, size_t column, const flo
 static void run_cell(const vl2_product *p, const vl2_share *s, size_t row, size_t column,
                      int thread) {
     char *lane = vl2_cpu_lane(p->cpu, thread);
-    float *sums = (float *)(lane + (size_t)PANEL * BLOCK_BYTES);
+    float *sums = (float *)(void *)(lane + PANEL_BYTES);
     float *sums2 = sums + (size_t)RUN * PANEL;
     cell c = {.p = p,
               .first = s->first - p->lo + row,
@@ -175,7 +218,7 @@ static void cell_task(void *context, size_t i, int thread) {
 
 /* Panels small enough to keep all threads busy, large enough to be worth a task. */
 static size_t choose_panel(const vl2_product *p) {
-    size_t panel = PANEL, rows = 0, groups = 0;
+    size_t panel = PANEL, rows = 0, groups = 0, least = p->q ? VL2_QPANEL : STRIP;
     for (size_t g = 0; g < p->n_groups; g++) {
         size_t n = vl2_product_turn(p, g).n;
         rows += n;
@@ -183,7 +226,7 @@ static size_t choose_panel(const vl2_product *p) {
     }
     if (groups == 0) return panel;
     size_t wanted = 4 * (size_t)p->cpu->threads;
-    while (panel > STRIP && groups * ((p->n + panel - 1) / panel) < wanted &&
+    while (panel > least && groups * ((p->n + panel - 1) / panel) < wanted &&
            panel / 2 * p->k * (rows / groups) >= 16384)
         panel /= 2;
     return panel;
@@ -205,8 +248,8 @@ static void run(vl2_product *p, size_t total) {
         vl2_product_tiles_run(p, total);
         return;
     }
-    p->block = vl2_dot_block(p->dot, p->k);
-    size_t fit = p->cpu->shared_bytes / (padded_k(p) * p->dot->x_bytes);
+    p->block = p->q ? p->k : vl2_dot_block(p->dot, p->k);
+    size_t fit = p->cpu->shared_bytes / packed_bytes(p, p->k);
     for (p->lo = 0; p->lo < total; p->lo = p->hi) {
         p->hi = vl2_cpu_min(total, p->lo + fit);
         p->panel = choose_panel(p);
@@ -218,26 +261,31 @@ static void run(vl2_product *p, size_t total) {
 static vl2_product start(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,
                          const vl2_mat *w, bool exact) {
     vl2_cpu *cpu = vl2_cpu_of(be);
-    const vl2_tiles *tiles = &cpu->kernels.tiles[w->type];
-    return (vl2_product){.cpu = cpu,
-                         .dot = exact || cpu->exact ? &cpu->kernels.exact[w->type]
-                                                    : &cpu->kernels.fast[w->type],
-                         .tiles = exact || cpu->exact || !tiles->product ? NULL : tiles,
-                         .element = w->type == VL2_F32 ? sizeof(float) : sizeof(uint16_t),
-                         .n = w->rows,
-                         .k = w->cols,
-                         .y = y,
-                         .ldy = ldy,
-                         .x = x,
-                         .ldx = ldx};
+    const vl2_kernels *k = &cpu->kernels;
+    const bool quantized = vl2_dtype_is_quantized(w->type);
+    const vl2_dtype type = quantized ? VL2_F32 : w->type; /* in a panel */
+    vl2_product p = {.cpu = cpu,
+                     .dot = &k->exact[type],
+                     .type = w->type,
+                     .element = vl2_dtype_of(w->type)->block_bytes,
+                     .n = w->rows,
+                     .k = w->cols,
+                     .y = y,
+                     .ldy = ldy,
+                     .x = x,
+                     .ldx = ldx};
+    if (exact || cpu->exact) return p;
+    if (quantized) {
+        p.q = &k->quantized[w->type - VL2_Q8_0];
+    } else {
+        p.dot = &k->fast[type];
+        if (k->tiles[type].product) p.tiles = &k->tiles[type];
+    }
+    return p;
 }
 
 void vl2_product_linear(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx, size_t m,
                         const vl2_mat *w, const vl2_vec *b, vl2_epilogue epilogue, bool exact) {
-    if (vl2_dtype_is_quantized(w->type)) {
-        vl2_product_q_linear(be, y, ldy, x, ldx, m, w, b, epilogue);
-        return;
-    }
     const vl2_group all = {.w = w, .n = m};
     vl2_product p = start(be, y, ldy, x, ldx, w, exact);
     p.bias = b;
@@ -263,10 +311,6 @@ static size_t grouped_rows(const vl2_group *groups, size_t n_groups) {
 void vl2_product_linear_groups(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,
                                const uint32_t *index, const vl2_group *groups, size_t n_groups) {
     if (n_groups == 0) return;
-    if (vl2_dtype_is_quantized(groups[0].w->type)) {
-        vl2_product_q_groups(be, y, ldy, x, ldx, index, groups, n_groups, VL2_EPI_NONE);
-        return;
-    }
     vl2_product p = start(be, y, ldy, x, ldx, groups[0].w, false);
     p.index = index;
     p.groups = groups;
@@ -278,10 +322,6 @@ void vl2_product_gated_groups(vl2_backend *be, float *y, size_t ldy, const float
                               const uint32_t *index, const vl2_group *groups, size_t n_groups,
                               vl2_epilogue act) {
     if (n_groups == 0) return;
-    if (vl2_dtype_is_quantized(groups[0].w->type)) {
-        vl2_product_q_groups(be, y, ldy, x, ldx, index, groups, n_groups, act);
-        return;
-    }
     vl2_product p = start(be, y, ldy, x, ldx, groups[0].w, false);
     p.index = index;
     p.groups = groups;
@@ -294,11 +334,6 @@ void vl2_product_gated_groups(vl2_backend *be, float *y, size_t ldy, const float
 void vl2_product_heads_linear(vl2_backend *be, float *y, size_t ldy, size_t y_head, const float *x,
                               size_t ldx, size_t x_head, size_t m, size_t heads, size_t n_out,
                               const vl2_mat *w, size_t head_rows, size_t first_row) {
-    if (vl2_dtype_is_quantized(w->type)) {
-        vl2_product_q_heads(be, y, ldy, y_head, x, ldx, x_head, m, heads, n_out, w, head_rows,
-                            first_row);
-        return;
-    }
     vl2_product p = start(be, y, ldy, x, ldx, w, false);
     p.w = w;
     p.n = n_out;

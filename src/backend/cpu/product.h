@@ -16,8 +16,10 @@ typedef struct vl2_product {
     vl2_cpu *cpu;
     const vl2_dot *dot;
     const vl2_tiles *tiles; /* instead of dot; or NULL */
+    const vl2_qdot *q;      /* likewise, for quantized weights */
+    vl2_dtype type;         /* of w */
     size_t n, k, block;
-    size_t element; /* bytes of an element of w */
+    size_t element; /* bytes of an element of w, or of its block */
     float *y;
     size_t ldy;
     const float *x;
