@@ -262,22 +262,26 @@ class FastLanguage(nn.Module):
         self.register_buffer("cos", angle.cos().float(), persistent=False)
         self.register_buffer("sin", angle.sin().float(), persistent=False)
 
-    def forward(self, x: Tensor, plan: Plan) -> Tensor:
-        """[M,D] to logits at the places that predict, in the order of the groups, in x's dtype."""
-        if x.is_cpu and x.dtype == torch.bfloat16 and kernels.there():
-            return self._by_kernels(x, plan)
+    def forward(self, x: Tensor, plan: Plan, between: list[Tensor] | None = None) -> Tensor:
+        """[M,D] to logits at the places that predict, in the order of the groups, in x's dtype; the hidden states
+        [M,D] before each layer after the first are added to between."""
+        between = [] if between is None else between
+        if x.is_cpu and x.dtype == kernels.DTYPE and kernels.there():
+            return self._by_kernels(x, plan, between)
         cos, sin = (t[plan.position].to(x.dtype) for t in (self.cos, self.sin))
         for i, layer in enumerate(self.layers):
+            between.extend([x] if i else [])
             x = layer(x, plan, cos, sin, i == len(self.layers) - 1)
         return F.linear(_Norm.apply(x, self.norm, self.c.rms_norm_eps), self.head.to(x.dtype))
 
-    def _by_kernels(self, x: Tensor, plan: Plan) -> Tensor:
+    def _by_kernels(self, x: Tensor, plan: Plan, between: list[Tensor]) -> Tensor:
         cos, sin = self.cos[plan.position], self.sin[plan.position]
         near = (_answers(cos, plan), _answers(sin, plan))
         eps, delta = self.c.rms_norm_eps, x.new_empty(0)
         for i, layer in enumerate(self.layers):
             last = i == len(self.layers) - 1
             x, n = kernels.AddNorm.apply(x, delta, layer.norm_in, eps)
+            between.extend([x] if i else [])
             y = layer.attend_by_kernels(n, plan, (cos, sin), near if last else None)
             x, n = kernels.AddNorm.apply(_answers(x, plan) if last else x, y, layer.norm_post, eps)
             delta = layer.mlp_by_kernels(n)

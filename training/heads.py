@@ -53,15 +53,19 @@ def patch_losses(heads: Heads, x: Tensor, b: dict[str, Tensor]) -> dict[str, Ten
     return out
 
 
+def steps_loss(waves: Tensor, box: Tensor) -> Tensor:
+    """Cross-entropy [...] of the four sides [...,4] in steps, a normal curve around each, from [...,4,WAVES]."""
+    steps = torch.arange(STEPS, device=waves.device)
+    logits = waves @ number_waves(steps / STEPS).T
+    near = torch.exp(-0.5 * ((steps - box[..., None]) / 1.2) ** 2)
+    return -(near / (near.sum(-1, keepdim=True) + 1e-6) * logits.log_softmax(-1)).sum(-1).mean(-1)
+
+
 def _box_loss(guess: Tensor, holds: Tensor, place: Tensor, seen: Tensor) -> Tensor:
     """Steps of the four sides of the thing whose middle lies in a row; a normal curve around the true step."""
     first = (holds * holds.new_tensor([4.0, 3.0, 2.0, 1.0])).argmax(-1)                     # [N,R]
     box = place.gather(2, first[..., None, None].expand(-1, -1, 1, 4))[:, :, 0] * STEPS
-    steps = torch.arange(STEPS, device=guess.device)
-    logits = guess.float().view(*guess.shape[:2], 4, WAVES) @ number_waves(steps / STEPS).T
-    near = torch.exp(-0.5 * ((steps - box[..., None]) / 1.2) ** 2)
-    each = -(near / (near.sum(-1, keepdim=True) + 1e-6) * logits.log_softmax(-1)).sum(-1).mean(-1)
-    return _mean(each, (holds.sum(-1) > 0) & seen)
+    return _mean(steps_loss(guess.float().view(*guess.shape[:2], 4, WAVES), box), (holds.sum(-1) > 0) & seen)
 
 
 def _spell_loss(guess: Tensor, spell: Tensor, seen: Tensor) -> Tensor:

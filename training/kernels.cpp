@@ -1,46 +1,87 @@
-// What lies between the matrix products of training/fast.py, in few passes: bfloat16 in memory, float32 inside.
-// AVX-512 with bfloat16 conversion; sizes are multiples of 16 except the keys of a softmax. One thread.
-#include <immintrin.h>
+// What lies between the matrix products of training/fast.py, in few passes: float32 inside, in memory bfloat16 where
+// the CPU has products of it (AVX-512 BF16), else float32. Sizes are multiples of 16 except the keys of a softmax. One thread.
 #include <torch/extension.h>
 
 #include <cmath>
+#include <cstring>
 #include <vector>
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 
 using torch::Tensor;
-using u16 = uint16_t;
+typedef float v16 __attribute__((vector_size(64), aligned(4)));
+typedef int i16 __attribute__((vector_size(64), aligned(4)));
 
-static inline u16 *p16(const Tensor &t) { return reinterpret_cast<u16 *>(t.data_ptr()); }
 static inline float *p32(const Tensor &t) { return t.data_ptr<float>(); }
-static inline __m512 get(const u16 *p)
+static inline v16 all(float x) { return v16{} + x; }
+static inline v16 load(const float *p) { return *(const v16 *)p; }
+static inline void store(float *p, v16 v) { *(v16 *)p = v; }
+static inline v16 most(v16 a, v16 b) { return a > b ? a : b; }
+static inline v16 least(v16 a, v16 b) { return a < b ? a : b; }
+static inline float sum_of(v16 v)
 {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
+    float s = 0;
+    for (int i = 0; i < 16; i++) s += v[i];
+    return s;
 }
-static inline void put(u16 *p, __m512 v) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(v)); }
-static inline __m512 get_some(const u16 *p, __mmask16 m)
+static inline float top_of(v16 v)
 {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, p)), 16));
-}
-static inline void put_some(u16 *p, __m512 v, __mmask16 m)
-{
-    _mm256_mask_storeu_epi16(p, m, (__m256i)_mm512_cvtneps_pbh(v));
+    float s = v[0];
+    for (int i = 1; i < 16; i++) s = v[i] > s ? v[i] : s;
+    return s;
 }
 
-static inline __m512 exp16(__m512 x)
+#ifdef __AVX512BF16__
+typedef uint16_t el;
+static const auto KIND = torch::kBFloat16;
+static inline v16 get(const el *p)
 {
-    x = _mm512_max_ps(_mm512_min_ps(x, _mm512_set1_ps(88.0f)), _mm512_set1_ps(-87.0f));
-    __m512 y = _mm512_mul_ps(x, _mm512_set1_ps(1.44269504f));
-    __m512 n = _mm512_roundscale_ps(y, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    __m512 f = _mm512_sub_ps(y, n);
-    __m512 r = _mm512_set1_ps(1.5403530e-4f);
+    return (v16)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16);
+}
+static inline void put(el *p, v16 v) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh((__m512)v)); }
+static inline float wide(el x) { return c10::detail::f32_from_bits(x); }
+static inline el narrow(float x) { return c10::BFloat16(x).x; }
+#else
+typedef float el;
+static const auto KIND = torch::kFloat32;
+static inline v16 get(const el *p) { return load(p); }
+static inline void put(el *p, v16 v) { store(p, v); }
+static inline float wide(el x) { return x; }
+static inline el narrow(float x) { return x; }
+#endif
+
+static inline el *pe(const Tensor &t) { return reinterpret_cast<el *>(t.data_ptr()); }
+static inline void copy(el *to, const el *from, int64_t n) { memcpy(to, from, n * sizeof(el)); }
+static inline v16 get_some(const el *p, int n) // the first n of 16, zeros after them
+{
+    if (n == 16) return get(p);
+    el part[16] = {};
+    copy(part, p, n);
+    return get(part);
+}
+static inline void put_some(el *p, v16 v, int n)
+{
+    if (n == 16) return put(p, v);
+    el part[16];
+    put(part, v);
+    copy(p, part, n);
+}
+
+static inline v16 exp16(v16 x)
+{
+    v16 y = least(most(x, all(-87.0f)), all(88.0f)) * 1.44269504f;
+    i16 n = __builtin_convertvector(y + (y < 0.0f ? all(-0.5f) : all(0.5f)), i16);
+    v16 f = y - __builtin_convertvector(n, v16), r = all(1.5403530e-4f);
     const float c[] = {1.3333558e-3f, 9.6181291e-3f, 5.5504109e-2f, 2.4022651e-1f, 6.9314718e-1f, 1.0f};
-    for (float v : c) r = _mm512_fmadd_ps(r, f, _mm512_set1_ps(v));
-    return _mm512_scalef_ps(r, n);
+    for (float v : c) r = r * f + v;
+    return r * (v16)((n + 127) << 23);
 }
 
-static inline __m512 sigmoid16(__m512 x)
+static inline v16 sigmoid16(v16 x)
 {
-    __m512 one = _mm512_set1_ps(1.0f);
-    return _mm512_div_ps(one, _mm512_add_ps(one, exp16(_mm512_sub_ps(_mm512_setzero_ps(), x))));
+    v16 one = all(1.0f);
+    return one / (one + exp16(all(0.0f) - x));
 }
 
 // x + y and its RMS norm; y may be empty. Returns sum, normed, 1/rms.
@@ -52,22 +93,22 @@ std::vector<Tensor> add_norm(Tensor x, Tensor y, Tensor w, double eps)
     Tensor r = torch::empty({m}, w.options());
     int64_t xs = x.stride(0), ss = s.stride(0);
     for (int64_t i = 0; i < m; i++) {
-        const u16 *a = p16(x) + i * xs, *b = plus ? p16(y) + i * d : nullptr;
-        u16 *o = p16(s) + i * ss, *q = p16(n) + i * d;
-        __m512 sum = _mm512_setzero_ps();
+        const el *a = pe(x) + i * xs, *b = plus ? pe(y) + i * d : nullptr;
+        el *o = pe(s) + i * ss, *q = pe(n) + i * d;
+        v16 sum = all(0.0f);
         for (int64_t j = 0; j < d; j += 16) {
-            __m512 v = get(a + j);
+            v16 v = get(a + j);
             if (plus) {
-                v = _mm512_add_ps(v, get(b + j));
+                v = v + get(b + j);
                 put(o + j, v);
                 v = get(o + j);
             }
-            sum = _mm512_fmadd_ps(v, v, sum);
+            sum = v * v + sum;
         }
-        float k = 1.0f / std::sqrt(_mm512_reduce_add_ps(sum) / d + (float)eps);
+        float k = 1.0f / std::sqrt(sum_of(sum) / d + (float)eps);
         p32(r)[i] = k;
         for (int64_t j = 0; j < d; j += 16)
-            put(q + j, _mm512_mul_ps(_mm512_mul_ps(get(o + j), _mm512_set1_ps(k)), _mm512_loadu_ps(p32(w) + j)));
+            put(q + j, get(o + j) * all(k) * load(p32(w) + j));
     }
     return {s, n, r};
 }
@@ -79,20 +120,20 @@ std::vector<Tensor> add_norm_back(Tensor gs, Tensor gn, Tensor s, Tensor r, Tens
     bool plus = gs.numel() > 0;
     Tensor out = torch::empty({m, d}, s.options()), dw = torch::zeros({d}, w.options());
     for (int64_t i = 0; i < m; i++) {
-        const u16 *x = p16(s) + i * st, *g = p16(gn) + i * d, *h = plus ? p16(gs) + i * d : nullptr;
-        u16 *o = p16(out) + i * d;
-        __m512 k = _mm512_set1_ps(p32(r)[i]), dot = _mm512_setzero_ps();
+        const el *x = pe(s) + i * st, *g = pe(gn) + i * d, *h = plus ? pe(gs) + i * d : nullptr;
+        el *o = pe(out) + i * d;
+        v16 k = all(p32(r)[i]), dot = all(0.0f);
         for (int64_t j = 0; j < d; j += 16) {
-            __m512 n = _mm512_mul_ps(get(x + j), k), v = get(g + j);
-            _mm512_storeu_ps(p32(dw) + j, _mm512_fmadd_ps(n, v, _mm512_loadu_ps(p32(dw) + j)));
-            dot = _mm512_fmadd_ps(n, _mm512_mul_ps(v, _mm512_loadu_ps(p32(w) + j)), dot);
+            v16 n = get(x + j) * k, v = get(g + j);
+            store(p32(dw) + j, n * v + load(p32(dw) + j));
+            dot = n * v * load(p32(w) + j) + dot;
         }
-        __m512 c = _mm512_set1_ps(_mm512_reduce_add_ps(dot) / d);
+        v16 c = all(sum_of(dot) / d);
         for (int64_t j = 0; j < d; j += 16) {
-            __m512 n = _mm512_mul_ps(get(x + j), k);
-            __m512 v = _mm512_mul_ps(get(g + j), _mm512_loadu_ps(p32(w) + j));
-            v = _mm512_mul_ps(_mm512_fnmadd_ps(n, c, v), k);
-            put(o + j, plus ? _mm512_add_ps(v, get(h + j)) : v);
+            v16 n = get(x + j) * k;
+            v16 v = get(g + j) * load(p32(w) + j);
+            v = (v - n * c) * k;
+            put(o + j, plus ? v + get(h + j) : v);
         }
     }
     return {out, dw};
@@ -103,11 +144,11 @@ Tensor swiglu(Tensor h)
     int64_t m = h.size(0), d = h.size(1) / 2;
     Tensor out = torch::empty({m, d}, h.options());
     for (int64_t i = 0; i < m; i++) {
-        const u16 *a = p16(h) + i * 2 * d, *b = a + d;
-        u16 *o = p16(out) + i * d;
+        const el *a = pe(h) + i * 2 * d, *b = a + d;
+        el *o = pe(out) + i * d;
         for (int64_t j = 0; j < d; j += 16) {
-            __m512 g = get(a + j);
-            put(o + j, _mm512_mul_ps(_mm512_mul_ps(g, sigmoid16(g)), get(b + j)));
+            v16 g = get(a + j);
+            put(o + j, g * sigmoid16(g) * get(b + j));
         }
     }
     return out;
@@ -117,15 +158,15 @@ Tensor swiglu_back(Tensor dout, Tensor h)
 {
     int64_t m = h.size(0), d = h.size(1) / 2;
     Tensor out = torch::empty_like(h);
-    __m512 one = _mm512_set1_ps(1.0f);
+    v16 one = all(1.0f);
     for (int64_t i = 0; i < m; i++) {
-        const u16 *a = p16(h) + i * 2 * d, *b = a + d, *e = p16(dout) + i * d;
-        u16 *o = p16(out) + i * 2 * d;
+        const el *a = pe(h) + i * 2 * d, *b = a + d, *e = pe(dout) + i * d;
+        el *o = pe(out) + i * 2 * d;
         for (int64_t j = 0; j < d; j += 16) {
-            __m512 g = get(a + j), s = sigmoid16(g), gs = _mm512_mul_ps(g, s), de = get(e + j);
-            __m512 slope = _mm512_fmadd_ps(gs, _mm512_sub_ps(one, s), s);
-            put(o + j, _mm512_mul_ps(_mm512_mul_ps(de, get(b + j)), slope));
-            put(o + d + j, _mm512_mul_ps(de, gs));
+            v16 g = get(a + j), s = sigmoid16(g), gs = g * s, de = get(e + j);
+            v16 slope = gs * (one - s) + s;
+            put(o + j, de * get(b + j) * slope);
+            put(o + d + j, de * gs);
         }
     }
     return out;
@@ -154,7 +195,7 @@ Tensor gather(Tensor x, Tensor source)
     int64_t n = source.numel(), d = x.size(1);
     Tensor out = torch::empty({n, d}, x.options());
     for (int64_t i = 0; i < n; i++)
-        memcpy(p16(out) + i * d, p16(x) + (int64_t)source.data_ptr<int>()[i] * d, d * 2);
+        copy(pe(out) + i * d, pe(x) + (int64_t)source.data_ptr<int>()[i] * d, d);
     return out;
 }
 
@@ -166,12 +207,12 @@ Tensor combine(Tensor y, Tensor back, Tensor weight, Tensor add)
     Tensor out = torch::empty({m, d}, y.options());
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < d; j += 16) {
-            __m512 v = plus ? get(p16(add) + i * d + j) : _mm512_setzero_ps();
+            v16 v = plus ? get(pe(add) + i * d + j) : all(0.0f);
             for (int64_t c = 0; c < k; c++) {
-                __m512 w = _mm512_set1_ps(scaled ? p32(weight)[i * k + c] : 1.0f);
-                v = _mm512_fmadd_ps(w, get(p16(y) + (int64_t)back.data_ptr<int>()[i * k + c] * d + j), v);
+                v16 w = all(scaled ? p32(weight)[i * k + c] : 1.0f);
+                v = w * get(pe(y) + (int64_t)back.data_ptr<int>()[i * k + c] * d + j) + v;
             }
-            put(p16(out) + i * d + j, v);
+            put(pe(out) + i * d + j, v);
         }
     return out;
 }
@@ -183,26 +224,23 @@ std::vector<Tensor> combine_back(Tensor g, Tensor y, Tensor back, Tensor weight)
     for (int64_t i = 0; i < m; i++)
         for (int64_t c = 0; c < k; c++) {
             int64_t p = back.data_ptr<int>()[i * k + c];
-            __m512 w = _mm512_set1_ps(p32(weight)[i * k + c]), dot = _mm512_setzero_ps();
+            v16 w = all(p32(weight)[i * k + c]), dot = all(0.0f);
             for (int64_t j = 0; j < d; j += 16) {
-                __m512 v = get(p16(g) + i * d + j);
-                dot = _mm512_fmadd_ps(v, get(p16(y) + p * d + j), dot);
-                put(p16(dy) + p * d + j, _mm512_mul_ps(v, w));
+                v16 v = get(pe(g) + i * d + j);
+                dot = v * get(pe(y) + p * d + j) + dot;
+                put(pe(dy) + p * d + j, v * w);
             }
-            p32(dw)[i * k + c] = _mm512_reduce_add_ps(dot);
+            p32(dw)[i * k + c] = sum_of(dot);
         }
     return {dy, dw};
 }
 
 // Rope on pairs of the last 16 numbers; the half-split order comes out.
-static inline void rope(const u16 *in, u16 *out, const float *c, const float *s, float scale)
+static inline void rope(const el *in, el *out, const float *c, const float *s, float scale)
 {
     for (int i = 0; i < 8; i++) {
-        uint32_t ab[2] = {(uint32_t)in[2 * i] << 16, (uint32_t)in[2 * i + 1] << 16};
-        float a, b;
-        memcpy(&a, ab, 4), memcpy(&b, ab + 1, 4);
-        float v[2] = {(a * c[i] - b * s[i]) * scale, (b * c[i] + a * s[i]) * scale};
-        out[i] = c10::BFloat16(v[0]).x, out[i + 8] = c10::BFloat16(v[1]).x;
+        float a = wide(in[2 * i]), b = wide(in[2 * i + 1]);
+        out[i] = narrow((a * c[i] - b * s[i]) * scale), out[i + 8] = narrow((b * c[i] + a * s[i]) * scale);
     }
 }
 
@@ -219,14 +257,14 @@ Tensor heads_q(Tensor q, Tensor cos, Tensor sin, int64_t start, int64_t blocks, 
 {
     Tensor out = torch::empty({blocks * heads, len, 48}, q.options());
     int64_t ld = q.stride(0);
-    __m512 k = _mm512_set1_ps((float)scale);
+    v16 k = all((float)scale);
     for (int64_t b = 0; b < blocks; b++)
         for (int64_t t = 0; t < len; t++) {
             int64_t row = start + b * len + t;
             for (int64_t h = 0; h < heads; h++) {
-                const u16 *x = p16(q) + row * ld + h * 48;
-                u16 *o = p16(out) + ((b * heads + h) * len + t) * 48;
-                put(o, _mm512_mul_ps(get(x), k)), put(o + 16, _mm512_mul_ps(get(x + 16), k));
+                const el *x = pe(q) + row * ld + h * 48;
+                el *o = pe(out) + ((b * heads + h) * len + t) * 48;
+                put(o, get(x) * k), put(o + 16, get(x + 16) * k);
                 rope(x + 32, o + 32, p32(cos) + row * 8, p32(sin) + row * 8, (float)scale);
             }
         }
@@ -235,18 +273,18 @@ Tensor heads_q(Tensor q, Tensor cos, Tensor sin, int64_t start, int64_t blocks, 
 
 void heads_q_back(Tensor dq, Tensor out, Tensor cos, Tensor sin, int64_t start, int64_t blocks, int64_t len, int64_t heads, double scale)
 {
-    __m512 k = _mm512_set1_ps((float)scale);
+    v16 k = all((float)scale);
     for (int64_t b = 0; b < blocks; b++)
         for (int64_t t = 0; t < len; t++) {
             int64_t row = start + b * len + t;
             for (int64_t h = 0; h < heads; h++) {
-                const u16 *g = p16(dq) + ((b * heads + h) * len + t) * 48;
-                u16 *o = p16(out) + (row * heads + h) * 48;
-                put(o, _mm512_mul_ps(get(g), k)), put(o + 16, _mm512_mul_ps(get(g + 16), k));
+                const el *g = pe(dq) + ((b * heads + h) * len + t) * 48;
+                el *o = pe(out) + (row * heads + h) * 48;
+                put(o, get(g) * k), put(o + 16, get(g + 16) * k);
                 float in[16], turned[16];
-                _mm512_storeu_ps(in, _mm512_mul_ps(get(g + 32), k));
+                store(in, get(g + 32) * k);
                 rope_back(in, turned, p32(cos) + row * 8, p32(sin) + row * 8);
-                put(o + 32, _mm512_loadu_ps(turned));
+                put(o + 32, load(turned));
             }
         }
 }
@@ -259,13 +297,13 @@ std::vector<Tensor> heads_kv(Tensor wide, Tensor k_rope, Tensor cos, Tensor sin,
     for (int64_t b = 0; b < blocks; b++)
         for (int64_t t = 0; t < len; t++) {
             int64_t row = start + b * len + t;
-            u16 turned[16];
-            rope(p16(k_rope) + row * ld, turned, p32(cos) + row * 8, p32(sin) + row * 8, 1.0f);
+            el turned[16];
+            rope(pe(k_rope) + row * ld, turned, p32(cos) + row * 8, p32(sin) + row * 8, 1.0f);
             for (int64_t h = 0; h < heads; h++) {
-                const u16 *x = p16(wide) + (row * heads + h) * 64;
+                const el *x = pe(wide) + (row * heads + h) * 64;
                 int64_t at = (b * heads + h) * len + t;
-                memcpy(p16(k) + at * 48, x, 64), memcpy(p16(k) + at * 48 + 32, turned, 32);
-                memcpy(p16(v) + at * 32, x + 32, 64);
+                copy(pe(k) + at * 48, x, 32), copy(pe(k) + at * 48 + 32, turned, 16);
+                copy(pe(v) + at * 32, x + 32, 32);
             }
         }
     return {k, v};
@@ -277,48 +315,52 @@ void heads_kv_back(Tensor dk, Tensor dv, Tensor dwide, Tensor drope, Tensor cos,
     for (int64_t b = 0; b < blocks; b++)
         for (int64_t t = 0; t < len; t++) {
             int64_t row = start + b * len + t;
-            __m512 sum = _mm512_setzero_ps();
+            v16 sum = all(0.0f);
             for (int64_t h = 0; h < heads; h++) {
                 int64_t at = (b * heads + h) * len + t;
-                u16 *o = p16(dwide) + (row * heads + h) * 64;
-                memcpy(o, p16(dk) + at * 48, 64), memcpy(o + 32, p16(dv) + at * 32, 64);
-                sum = _mm512_add_ps(sum, get(p16(dk) + at * 48 + 32));
+                el *o = pe(dwide) + (row * heads + h) * 64;
+                copy(o, pe(dk) + at * 48, 32), copy(o + 32, pe(dv) + at * 32, 32);
+                sum = sum + get(pe(dk) + at * 48 + 32);
             }
             float in[16], turned[16];
-            _mm512_storeu_ps(in, sum);
+            store(in, sum);
             rope_back(in, turned, p32(cos) + row * 8, p32(sin) + row * 8);
-            put(p16(drope) + row * drope.stride(0), _mm512_loadu_ps(turned));
+            put(pe(drope) + row * drope.stride(0), load(turned));
         }
 }
 
-static inline __mmask16 tail(int64_t n, int64_t j) { return n - j >= 16 ? 0xffff : (__mmask16)((1u << (n - j)) - 1); }
+static inline int tail(int64_t n, int64_t j) { return n - j >= 16 ? 16 : (int)(n - j); }
 
 struct Span {
-    u16 *p;
+    el *p;
     int64_t from, to, size; // seen [from,to) of size
 };
 
 static void soften(Span *s, int count)
 {
-    __m512 top = _mm512_set1_ps(-1e30f), sum = _mm512_setzero_ps();
+    const i16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    v16 top = all(-1e30f), sum = all(0.0f);
+    float e[2][256];
     for (int c = 0; c < count; c++)
         for (int64_t j = 0; j < s[c].size; j += 16) {
-            __mmask16 m = tail(s[c].to, j < s[c].to ? j : s[c].to) & ~(j < s[c].from ? (s[c].from - j >= 16 ? 0xffff : (1u << (s[c].from - j)) - 1) : 0);
-            top = _mm512_mask_max_ps(top, m, top, get_some(s[c].p + j, m));
+            i16 at = lane + (int)j;
+            v16 v = get_some(s[c].p + j, tail(s[c].size, j));
+            v = (at >= (int)s[c].from) & (at < (int)s[c].to) ? v : all(-1e30f);
+            store(e[c] + j, v);
+            top = most(top, v);
         }
-    __m512 t = _mm512_set1_ps(_mm512_reduce_max_ps(top));
-    float e[8][256];
+    v16 t = all(top_of(top));
     for (int c = 0; c < count; c++)
         for (int64_t j = 0; j < s[c].size; j += 16) {
-            __mmask16 m = tail(s[c].to, j < s[c].to ? j : s[c].to) & ~(j < s[c].from ? (s[c].from - j >= 16 ? 0xffff : (1u << (s[c].from - j)) - 1) : 0);
-            __m512 v = _mm512_maskz_mov_ps(m, exp16(_mm512_sub_ps(get_some(s[c].p + j, m), t)));
-            _mm512_storeu_ps(e[c] + j, v);
-            sum = _mm512_add_ps(sum, v);
+            v16 v = load(e[c] + j);
+            v = v > -1e29f ? exp16(v - t) : all(0.0f);
+            store(e[c] + j, v);
+            sum = sum + v;
         }
-    __m512 k = _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(sum));
+    v16 k = all(1.0f / sum_of(sum));
     for (int c = 0; c < count; c++)
         for (int64_t j = 0; j < s[c].size; j += 16)
-            put_some(s[c].p + j, _mm512_mul_ps(_mm512_loadu_ps(e[c] + j), k), tail(s[c].size, j));
+            put_some(s[c].p + j, load(e[c] + j) * k, tail(s[c].size, j));
 }
 
 // Causal softmax in place, [N,P,P].
@@ -327,7 +369,7 @@ void soften_prefix(Tensor s)
     int64_t n = s.size(0), p = s.size(1);
     for (int64_t b = 0; b < n; b++)
         for (int64_t t = 0; t < p; t++) {
-            Span one = {p16(s) + (b * p + t) * p, 0, t + 1, p};
+            Span one = {pe(s) + (b * p + t) * p, 0, t + 1, p};
             soften(&one, 1);
         }
 }
@@ -340,7 +382,7 @@ void soften_turns(Tensor far, Tensor near, Tensor first, int64_t heads)
         for (int64_t j = 0; j < n; j++)
             for (int64_t t = 0; t < a; t++) {
                 int64_t at = (b * n + j) * a + t, seen = l - a + t + 1, from = first.data_ptr<int>()[(b / heads) * n + j];
-                Span two[2] = {{p16(far) + at * p, 0, p, p}, {p16(near) + at * l, from < seen ? from : seen, seen, l}};
+                Span two[2] = {{pe(far) + at * p, 0, p, p}, {pe(near) + at * l, from < seen ? from : seen, seen, l}};
                 soften(two, 2);
             }
 }
@@ -350,15 +392,15 @@ void soften_back(Tensor far, Tensor dfar, Tensor near, Tensor dnear)
 {
     int64_t p = far.size(-1), rows = far.numel() / p, l = near.numel() ? near.size(-1) : 0;
     for (int64_t i = 0; i < rows; i++) {
-        u16 *f = p16(far) + i * p, *df = p16(dfar) + i * p, *q = l ? p16(near) + i * l : nullptr, *dq = l ? p16(dnear) + i * l : nullptr;
-        __m512 dot = _mm512_setzero_ps();
-        for (int64_t j = 0; j < p; j += 16) dot = _mm512_fmadd_ps(get_some(f + j, tail(p, j)), get_some(df + j, tail(p, j)), dot);
-        for (int64_t j = 0; j < l; j += 16) dot = _mm512_fmadd_ps(get_some(q + j, tail(l, j)), get_some(dq + j, tail(l, j)), dot);
-        __m512 k = _mm512_set1_ps(_mm512_reduce_add_ps(dot));
+        el *f = pe(far) + i * p, *df = pe(dfar) + i * p, *q = l ? pe(near) + i * l : nullptr, *dq = l ? pe(dnear) + i * l : nullptr;
+        v16 dot = all(0.0f);
+        for (int64_t j = 0; j < p; j += 16) dot = get_some(f + j, tail(p, j)) * get_some(df + j, tail(p, j)) + dot;
+        for (int64_t j = 0; j < l; j += 16) dot = get_some(q + j, tail(l, j)) * get_some(dq + j, tail(l, j)) + dot;
+        v16 k = all(sum_of(dot));
         for (int64_t j = 0; j < p; j += 16)
-            put_some(df + j, _mm512_mul_ps(get_some(f + j, tail(p, j)), _mm512_sub_ps(get_some(df + j, tail(p, j)), k)), tail(p, j));
+            put_some(df + j, get_some(f + j, tail(p, j)) * (get_some(df + j, tail(p, j)) - k), tail(p, j));
         for (int64_t j = 0; j < l; j += 16)
-            put_some(dq + j, _mm512_mul_ps(get_some(q + j, tail(l, j)), _mm512_sub_ps(get_some(dq + j, tail(l, j)), k)), tail(l, j));
+            put_some(dq + j, get_some(q + j, tail(l, j)) * (get_some(dq + j, tail(l, j)) - k), tail(l, j));
     }
 }
 
@@ -370,10 +412,10 @@ void heads_out(Tensor a, Tensor b, Tensor out, int64_t start, int64_t blocks, in
         for (int64_t t = 0; t < len; t++)
             for (int64_t h = 0; h < heads; h++) {
                 int64_t at = ((i * heads + h) * len + t) * 32;
-                u16 *o = p16(out) + ((start + i * len + t) * heads + h) * 32;
+                el *o = pe(out) + ((start + i * len + t) * heads + h) * 32;
                 for (int j = 0; j < 32; j += 16) {
-                    __m512 v = get(p16(a) + at + j);
-                    put(o + j, plus ? _mm512_add_ps(v, get(p16(b) + at + j)) : v);
+                    v16 v = get(pe(a) + at + j);
+                    put(o + j, plus ? v + get(pe(b) + at + j) : v);
                 }
             }
 }
@@ -384,7 +426,7 @@ Tensor heads_out_back(Tensor g, int64_t start, int64_t blocks, int64_t len, int6
     for (int64_t i = 0; i < blocks; i++)
         for (int64_t t = 0; t < len; t++)
             for (int64_t h = 0; h < heads; h++)
-                memcpy(p16(out) + ((i * heads + h) * len + t) * 32, p16(g) + ((start + i * len + t) * heads + h) * 32, 64);
+                copy(pe(out) + ((i * heads + h) * len + t) * 32, pe(g) + ((start + i * len + t) * heads + h) * 32, 32);
     return out;
 }
 
@@ -392,10 +434,10 @@ Tensor heads_out_back(Tensor g, int64_t start, int64_t blocks, int64_t len, int6
 Tensor look_up(Tensor table, Tensor source)
 {
     int64_t n = source.numel(), d = table.size(1);
-    Tensor out = torch::empty({n, d}, table.options().dtype(torch::kBFloat16));
+    Tensor out = torch::empty({n, d}, table.options().dtype(KIND));
     for (int64_t i = 0; i < n; i++) {
         const float *x = p32(table) + source.data_ptr<int64_t>()[i] * d;
-        for (int64_t j = 0; j < d; j += 16) put(p16(out) + i * d + j, _mm512_loadu_ps(x + j));
+        for (int64_t j = 0; j < d; j += 16) put(pe(out) + i * d + j, load(x + j));
     }
     return out;
 }
@@ -406,27 +448,27 @@ Tensor look_up_back(Tensor g, Tensor source, int64_t rows)
     Tensor out = torch::zeros({rows, d}, torch::kFloat32);
     for (int64_t i = 0; i < n; i++) {
         float *o = p32(out) + source.data_ptr<int64_t>()[i] * d;
-        for (int64_t j = 0; j < d; j += 16) _mm512_storeu_ps(o + j, _mm512_add_ps(_mm512_loadu_ps(o + j), get(p16(g) + i * d + j)));
+        for (int64_t j = 0; j < d; j += 16) store(o + j, load(o + j) + get(pe(g) + i * d + j));
     }
     return out;
 }
 
 // The tower's GELU (tanh form) and its derivative, over any number of elements that is a multiple of 16.
-static inline __m512 tanh_part(__m512 x, __m512 *slope)
+static inline v16 tanh_part(v16 x, v16 *slope)
 {
-    const __m512 a = _mm512_set1_ps(0.79788456f), b = _mm512_set1_ps(0.044715f), one = _mm512_set1_ps(1.0f);
-    __m512 x2 = _mm512_mul_ps(x, x);
-    __m512 u = _mm512_mul_ps(_mm512_mul_ps(a, x), _mm512_fmadd_ps(b, x2, one));
-    *slope = _mm512_mul_ps(a, _mm512_fmadd_ps(_mm512_set1_ps(3 * 0.044715f), x2, one));
-    return sigmoid16(_mm512_add_ps(u, u)); // (1 + tanh u) / 2
+    const v16 a = all(0.79788456f), b = all(0.044715f), one = all(1.0f);
+    v16 x2 = x * x;
+    v16 u = a * x * (b * x2 + one);
+    *slope = a * (all(3 * 0.044715f) * x2 + one);
+    return sigmoid16(u + u); // (1 + tanh u) / 2
 }
 
 Tensor gelu(Tensor x)
 {
     Tensor out = torch::empty_like(x);
     for (int64_t i = 0; i < x.numel(); i += 16) {
-        __m512 v = get(p16(x) + i), s;
-        put(p16(out) + i, _mm512_mul_ps(v, tanh_part(v, &s)));
+        v16 v = get(pe(x) + i), s;
+        put(pe(out) + i, v * tanh_part(v, &s));
     }
     return out;
 }
@@ -434,11 +476,11 @@ Tensor gelu(Tensor x)
 Tensor gelu_back(Tensor g, Tensor x)
 {
     Tensor out = torch::empty_like(x);
-    const __m512 one = _mm512_set1_ps(1.0f), two = _mm512_set1_ps(2.0f);
+    const v16 one = all(1.0f), two = all(2.0f);
     for (int64_t i = 0; i < x.numel(); i += 16) {
-        __m512 v = get(p16(x) + i), s, h = tanh_part(v, &s);
-        __m512 d = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_mul_ps(two, v), s), _mm512_mul_ps(h, _mm512_sub_ps(one, h)), h);
-        put(p16(out) + i, _mm512_mul_ps(d, get(p16(g) + i)));
+        v16 v = get(pe(x) + i), s, h = tanh_part(v, &s);
+        v16 d = two * v * s * h * (one - h) + h;
+        put(pe(out) + i, d * get(pe(g) + i));
     }
     return out;
 }

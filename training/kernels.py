@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 
 
+FLAGS = set(Path("/proc/cpuinfo").read_text().split()) if Path("/proc/cpuinfo").exists() else set()
+# What lies in memory between the products of a CPU: bfloat16 only where the CPU multiplies it.
+DTYPE = torch.bfloat16 if "avx512_bf16" in FLAGS else torch.float32
+
+
 @lru_cache(1)
 def _code():
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    if "avx512_bf16" not in flags:
+    if not FLAGS & {"avx512_bf16", "avx2"}:
         return None
     from torch.utils.cpp_extension import load
     return load("vl2_kernels", [str(Path(__file__).with_suffix(".cpp"))],
@@ -69,7 +73,7 @@ class Gelu(torch.autograd.Function):
 
 
 class LookUp(torch.autograd.Function):
-    """Rows of a float32 table in bfloat16."""
+    """Rows of a float32 table in DTYPE."""
 
     @staticmethod
     def forward(ctx, table: Tensor, source: Tensor) -> Tensor:
@@ -186,3 +190,8 @@ class Attend(torch.autograd.Function):
             at_q, at_k = at_q + b * n * a, at_k + b * n * length
         code.heads_kv_back(dpk, dpv, dwide, drope, cos, sin, 0, b, p, heads)
         return dq, drope, dwide, None, None, None, None
+
+
+def autocast(device: str) -> torch.autocast:
+    """Products in DTYPE on a CPU, in bfloat16 elsewhere."""
+    return torch.autocast(device, torch.bfloat16, enabled=device != "cpu" or DTYPE == torch.bfloat16)

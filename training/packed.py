@@ -18,8 +18,8 @@ from .grade import right
 from .scenes import questions
 from .turns import SIDE_ROWS, TOKENS, Turn, image_slots
 
-SHORT = {"color": 2.2, "shape": 2.6, "total": 0.8, "count": 1.6, "count_color": 0.7, "presence": 1.8, "presence_shape": 1.2,
-         "presence_color": 0.6}
+SHORT = {"color": 0.9, "shape": 1.4, "total": 1.5, "count": 2.2, "count_color": 1.4, "presence": 2.2, "presence_shape": 0.7,
+         "presence_color": 0.4}
 BOXES = {"ground": 3.0, "ground_shape": 1.0}
 LONG = {"ground_all": 2.0, "caption": 1.0, "turns": 3.0}
 
@@ -32,13 +32,16 @@ class Packed:
     target: Tensor                     # per place that predicts, -1 for none
     weight: Tensor
     owner: list[int]                   # per place its turn, -1 for none
+    told: Tensor                       # [K] places whose hidden state is to know a box, of all M
+    boxes: Tensor                      # [K,4] its sides in steps of ten
     turns: list[Turn] = field(default_factory=list)
 
     def to(self, device: str) -> Packed:
         groups = [replace(g, first=g.first.to(device)) for g in self.plan.groups]
         plan = replace(self.plan, position=self.plan.position.to(device), groups=groups)
         return replace(self, plan=plan, views={k: v.to(device) for k, v in self.views.items()},
-                       source=self.source.to(device), target=self.target.to(device), weight=self.weight.to(device))
+                       source=self.source.to(device), target=self.target.to(device), weight=self.weight.to(device),
+                       told=self.told.to(device), boxes=self.boxes.to(device))
 
 
 def turn_of(task: str, lang: str, question: str, answer: str) -> Turn:
@@ -51,6 +54,22 @@ def follow(a: Turn, b: Turn) -> Turn:
     """Two turns of one conversation; only the second one's answer is asked."""
     gap = [TOKENS.eos, *TOKENS.encode("<|User|>: ".rstrip()), *TOKENS.encode(" ")]
     return Turn("turns", b.lang, a.ids + gap + b.ids, [-1] * len(a.ids + gap) + b.target, b.answer)
+
+
+REF_END, OPEN, DET_END = (TOKENS.encode(t)[0] for t in ("<|/ref|>", "[[", "<|/det|>"))
+NUMBER = {TOKENS.encode(str(n))[0]: n for n in range(1000)}
+
+
+def box_places(turn: Turn) -> list[tuple[int, list[float]]]:
+    """Tokens that come after what is named and before its box, where that is one box: they can know it already."""
+    out, at = [], 0
+    while REF_END in turn.ids[at:] and OPEN in turn.ids[at:]:
+        a, opened = turn.ids.index(REF_END, at), turn.ids.index(OPEN, at)
+        at = turn.ids.index(DET_END, opened)
+        box = [NUMBER[v] / 10 for v in turn.ids[opened:at] if v in NUMBER]
+        if len(box) == 4:
+            out += [(i, box) for i in range(a, opened + 1)]
+    return out
 
 
 class Packer:
@@ -99,7 +118,7 @@ class Packer:
     def items(self, kind: str, count: int, short: int = 10, boxes: int = 2, relations: int = 1, long: int = 0) -> Packed:
         pics = self.pictures(kind, count)
         askers = [questions.Asker(p["facts"], self.rng, self.zh, self.hard) for p in pics]
-        wanted = [(SHORT, short, self.longest), ({"relation": 1.0}, relations, 15), (BOXES, boxes, self.longest + 17), (LONG, long, 72)]
+        wanted = [(SHORT, short, self.longest), ({"relation": 1.0}, relations, 15), (BOXES, boxes, self.longest + 17 if self.rng.random() < 0.75 else 34), (LONG, long, 72)]
         groups = [[self._asked(a, share, n, most) for a in askers] for share, n, most in wanted if n]
         return self._pack([[p] for p in pics], groups)
 
@@ -146,7 +165,7 @@ class Packer:
             prefixes.append(self._prefix(s, first, (rows, rows + 1)))
         length = len(prefixes[0])
         source, position = [np.array(prefixes).ravel()], [np.tile(np.arange(length), len(sets))]
-        made, target, weight, owner, turns = [], [], [], [], []
+        made, target, owner, turns, told, boxes = [], [], [], [], [], []
         for group in groups:
             n, most = max(map(len, group)), max(len(t.ids) for row in group for t in row)
             answers = max(sum(v >= 0 for v in t.target) for row in group for t in row)
@@ -162,13 +181,19 @@ class Packer:
                     want[i, j] = ([-1] * answers + t.target)[-answers:]
                     whose[i, j] = np.where(want[i, j] >= 0, len(turns), -1)
                     turns.append(t)
+            start = sum(map(len, source))
+            for i, row in enumerate(group):
+                for j, t in enumerate(row):
+                    for at_token, box in box_places(t):
+                        told.append(start + (i * n + j) * most + most - len(t.ids) + at_token), boxes.append(box)
             source.append(ids.ravel() + words), position.append(where.ravel())
             target.append(want.ravel()), owner.append(whose.ravel())
             made.append(Group(n, most, answers, torch.from_numpy(first)))
         want = np.concatenate(target)
         plan = Plan(len(sets), length, torch.from_numpy(np.concatenate(position)), made)
         return Packed(views, torch.from_numpy(np.concatenate(source)), plan, torch.from_numpy(want),
-                      torch.from_numpy(WEIGHT[want]), np.concatenate(owner).tolist(), turns)
+                      torch.from_numpy(WEIGHT[want]), np.concatenate(owner).tolist(),
+                      torch.tensor(told, dtype=torch.long), torch.tensor(boxes, dtype=torch.float32).view(-1, 4), turns)
 
 
 def _weights() -> np.ndarray:

@@ -11,29 +11,31 @@ import argparse
 import csv
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import config, data, kernels, packed
 from .export import export
 from .fast import FastLanguage
-from .heads import Heads, patch_losses, row_losses
+from .heads import WAVES, Heads, patch_losses, row_losses, shares_right, steps_loss
 from .init import init_language
 from .merge import Common, read_common
-from .model import Model
+from .model import Model, load
 from .optim import Both
 from .packed import Packed, Packer
 from .settings import CANDIDATES, LANGUAGE, PROJECTOR, VISION
 from .state import load_state, save_state
 from .turns import TOKENS
+from .warm import pixels, view_batch
 
-SHARES = {"text": 0.25, "tiles": 0.45, "pair": 0.1, "long": 0.15}      # what the second batch of a step holds
+SHARES = {"text": 0.0, "tiles": 0.5, "pair": 0.25, "long": 0.25}      # what the second batch of a step holds
 
 
-class Learner(torch.nn.Module):
+class Learner(nn.Module):
     """The model, its language half as training/fast.py has it, with the throw-away heads of the warm-up."""
 
     def __init__(self) -> None:
@@ -46,6 +48,7 @@ class Learner(torch.nn.Module):
         self.image_newline, self.view_seperator = model.image_newline, model.view_seperator
         self.heads = Heads(VISION["width"], PROJECTOR["n_embed"])
         self.language = FastLanguage(whole.language)
+        self.tellers = nn.ModuleList(nn.Linear(PROJECTOR["n_embed"], 4 * WAVES) for _ in range(2))
 
     def whole(self) -> Model:
         self.language.to_model(self.published[0].language)
@@ -54,16 +57,22 @@ class Learner(torch.nn.Module):
     def forward(self, b: Packed, patch: float = 0.0, apart: bool = False) -> tuple[Tensor, Tensor]:
         """Logits at the places that predict, and the weighted loss of the patches; apart: the tower learns from that alone."""
         near = torch.zeros((), device=b.source.device)
-        with torch.autocast(b.source.device.type, torch.bfloat16):
-            seen = self.vision(b.views["tiles"].permute(0, 3, 1, 2).float() / 127.5 - 1.0)
+        with kernels.autocast(b.source.device.type):
+            seen = self.vision(pixels(b.views["tiles"]))
             rows = self.projector(seen)
             if patch:
                 near = patch * sum({**patch_losses(self.heads, seen, b.views), **row_losses(self.heads, rows, b.views)}.values())
         ends = torch.stack([self.image_newline, self.view_seperator])
         rows = (rows.detach() if apart else rows).reshape(-1, rows.shape[-1]).float()
         table = torch.cat([rows, ends, self.language.embed])
-        x = kernels.LookUp.apply(table, b.source) if table.is_cpu and kernels.there() else table.index_select(0, b.source).bfloat16()
-        return self.language(x, b.plan), near
+        x = kernels.LookUp.apply(table, b.source) if table.is_cpu and kernels.there() else table.index_select(0, b.source).to(kernels.DTYPE if table.is_cpu else torch.bfloat16)
+        between: list[Tensor] = []
+        logits = self.language(x, b.plan, between)
+        if patch and len(b.told):
+            for teller, states in zip(self.tellers, between[1:]):
+                guess = teller(states.index_select(0, b.told).float()).view(-1, 4, WAVES)
+                near = near + 0.4 * steps_loss(guess, b.boxes).mean()
+        return logits, near
 
 
 def balance(language: FastLanguage, step: float) -> float:
@@ -114,14 +123,37 @@ class Examiner:
         return {k: round(100 * sum(v) / len(v), 1) for k, v in sorted(got.items())}
 
 
+def fit_heads(learner: Learner, stream: Iterator[dict], steps: int = 300, views: int = 96) -> None:
+    """New heads for a tower that has been trained: what is thrown away after a training is found again."""
+    optim = torch.optim.AdamW(learner.heads.parameters(), 1e-2, betas=(0.9, 0.97), weight_decay=0.0)
+    for i in range(steps):
+        b = view_batch(stream, views, "cpu")
+        with torch.no_grad(), kernels.autocast("cpu"):
+            seen = learner.vision(pixels(b["tiles"]))
+            rows = learner.projector(seen)
+        loss = torch.stack([*patch_losses(learner.heads, seen, b).values(), *row_losses(learner.heads, rows, b).values()]).sum()
+        loss.backward()
+        for group in optim.param_groups:
+            group["lr"] = 1e-2 * min(1.0, 2 * (1 - i / steps))
+        optim.step()
+        optim.zero_grad()
+        if i % 50 == 49:
+            print("heads", i + 1, f"{loss.item():.3f}", {k: round(v, 3) for k, v in shares_right(learner.heads, seen, rows, b).items()}, flush=True)
+
+
 def start(a: argparse.Namespace) -> tuple[Learner, Both, Common]:
     torch.manual_seed(a.seed)
     learner = Learner()
     if not (a.state / "train.common").exists():
-        parts = [p for m in (learner.vision, learner.projector, learner.heads) for p in m.parameters()]
-        read_common(a.state / "warm.common", parts)
-        init_language(learner.published[0], learner.heads.row_head)
+        if a.begin:
+            learner.published[0].load_state_dict(load(a.begin).state_dict())
+        else:
+            parts = [p for m in (learner.vision, learner.projector, learner.heads) for p in m.parameters()]
+            read_common(a.state / "warm.common", parts)
+            init_language(learner.published[0], learner.heads.row_head)
         learner.language.from_model(learner.published[0].language)
+        if a.begin:
+            fit_heads(learner, data.pictures(a.shards, a.seed, {"items": 0.5, "text": 0.5}, 4))
     learner.to(a.device)
     named = list(learner.named_parameters())
     optim = Both(named, a.muon, a.adam, a.slow, 4, ("vision.", "projector."))
@@ -132,7 +164,7 @@ def start(a: argparse.Namespace) -> tuple[Learner, Both, Common]:
 def draw(packer: Packer, shares: dict[str, float], a: argparse.Namespace) -> list[Packed]:
     """A step's batches: always square pictures, and one of another kind."""
     packer.longest = 10 if packer.rng.random() < 0.7 else 12
-    made = [packer.items("square", a.batch, a.short, 2, int(packer.rng.random() < 0.5))]
+    made = [packer.items("square", a.batch, a.short, a.boxes, int(packer.rng.random() < 0.5))]
     if packer.rng.random() > a.both:
         return made
     names = list(shares)
@@ -140,7 +172,7 @@ def draw(packer: Packer, shares: dict[str, float], a: argparse.Namespace) -> lis
     if kind == "text":
         made.append(packer.text(a.batch))
     elif kind == "tiles":
-        made.append(packer.items("tiles", a.batch // 2, a.short, 2, 1))
+        made.append(packer.items("tiles", a.batch // 2, a.short, a.boxes // 2, 1))
     elif kind == "pair":
         made.append(packer.pair(a.batch))
     elif kind == "long":
@@ -206,9 +238,11 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--state", type=Path, required=True)
     p.add_argument("--shards", type=Path, required=True)
+    p.add_argument("--begin", type=Path, help="a checkpoint folder to start from, instead of a warmed tower")
     p.add_argument("--steps", type=int, default=4000, help="of all processes, earlier runs counted")
     p.add_argument("--batch", type=int, default=16, help="square pictures a step; fewer others beside them")
     p.add_argument("--short", type=int, default=10, help="short questions a picture")
+    p.add_argument("--boxes", type=int, default=4, help="questions for one box a picture")
     p.add_argument("--muon", type=float, default=2e-3)
     p.add_argument("--adam", type=float, default=1.5e-3)
     p.add_argument("--slow", type=float, default=0.5, help="rate of the warmed vision tower over the others'")

@@ -36,7 +36,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.fc1(x)
-        fast = y.is_cpu and y.dtype == torch.bfloat16 and self.training and kernels.there()
+        fast = y.is_cpu and y.dtype == kernels.DTYPE and self.training and kernels.there()
         return self.fc2(kernels.Gelu.apply(y) if fast else F.gelu(y, approximate="tanh"))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import data
+from . import data, kernels
 from .config import Projector as ProjectorConfig
 from .config import Vision as VisionConfig
 from .merge import Common
@@ -114,7 +114,7 @@ def run(a: argparse.Namespace) -> None:
         log = csv.writer(file)
         while (part := common.steps * a.batch / a.views) < 1:
             b = view_batch(stream, a.batch, a.device)
-            with torch.autocast(a.device, torch.bfloat16):
+            with kernels.autocast(a.device):
                 losses = lesson(b)
             losses.sum().backward()
             mine += 1
