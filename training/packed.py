@@ -34,6 +34,8 @@ class Packed:
     owner: list[int]                   # per place its turn, -1 for none
     told: Tensor                       # [K] places whose hidden state is to know a box, of all M
     boxes: Tensor                      # [K,4] its sides in steps of ten
+    asked: Tensor                      # [K'] the last places of questions with a word for an answer, of all M
+    words: Tensor                      # [K'] that word
     turns: list[Turn] = field(default_factory=list)
 
     def to(self, device: str) -> Packed:
@@ -41,7 +43,7 @@ class Packed:
         plan = replace(self.plan, position=self.plan.position.to(device), groups=groups)
         return replace(self, plan=plan, views={k: v.to(device) for k, v in self.views.items()},
                        source=self.source.to(device), target=self.target.to(device), weight=self.weight.to(device),
-                       told=self.told.to(device), boxes=self.boxes.to(device))
+                       told=self.told.to(device), boxes=self.boxes.to(device), asked=self.asked.to(device), words=self.words.to(device))
 
 
 def turn_of(task: str, lang: str, question: str, answer: str) -> Turn:
@@ -70,6 +72,14 @@ def box_places(turn: Turn) -> list[tuple[int, list[float]]]:
         if len(box) == 4:
             out += [(i, box) for i in range(a, opened + 1)]
     return out
+
+
+def word_places(turn: Turn) -> list[tuple[int, int]]:
+    """The last three tokens of a question whose answer is one word, and that word."""
+    if turn.task not in (*SHORT, "relation", "turns"):
+        return []
+    last = next(i for i, v in enumerate(turn.target) if v >= 0)
+    return [(i, turn.target[last]) for i in range(last - 2, last + 1)]
 
 
 class Packer:
@@ -165,7 +175,7 @@ class Packer:
             prefixes.append(self._prefix(s, first, (rows, rows + 1)))
         length = len(prefixes[0])
         source, position = [np.array(prefixes).ravel()], [np.tile(np.arange(length), len(sets))]
-        made, target, owner, turns, told, boxes = [], [], [], [], [], []
+        made, target, owner, turns, told, boxes, asked, said = [], [], [], [], [], [], [], []
         for group in groups:
             n, most = max(map(len, group)), max(len(t.ids) for row in group for t in row)
             answers = max(sum(v >= 0 for v in t.target) for row in group for t in row)
@@ -184,8 +194,11 @@ class Packer:
             start = sum(map(len, source))
             for i, row in enumerate(group):
                 for j, t in enumerate(row):
-                    for at_token, box in box_places(t):
-                        told.append(start + (i * n + j) * most + most - len(t.ids) + at_token), boxes.append(box)
+                    at_turn = start + (i * n + j) * most + most - len(t.ids)
+                    for k, box in box_places(t):
+                        told.append(at_turn + k), boxes.append(box)
+                    for k, word in word_places(t):
+                        asked.append(at_turn + k), said.append(word)
             source.append(ids.ravel() + words), position.append(where.ravel())
             target.append(want.ravel()), owner.append(whose.ravel())
             made.append(Group(n, most, answers, torch.from_numpy(first)))
@@ -193,7 +206,8 @@ class Packer:
         plan = Plan(len(sets), length, torch.from_numpy(np.concatenate(position)), made)
         return Packed(views, torch.from_numpy(np.concatenate(source)), plan, torch.from_numpy(want),
                       torch.from_numpy(WEIGHT[want]), np.concatenate(owner).tolist(),
-                      torch.tensor(told, dtype=torch.long), torch.tensor(boxes, dtype=torch.float32).view(-1, 4), turns)
+                      torch.tensor(told, dtype=torch.long), torch.tensor(boxes, dtype=torch.float32).view(-1, 4),
+                      torch.tensor(asked, dtype=torch.long), torch.tensor(said, dtype=torch.long), turns)
 
 
 def _weights() -> np.ndarray:

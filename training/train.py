@@ -49,6 +49,7 @@ class Learner(nn.Module):
         self.heads = Heads(VISION["width"], PROJECTOR["n_embed"])
         self.language = FastLanguage(whole.language)
         self.tellers = nn.ModuleList(nn.Linear(PROJECTOR["n_embed"], 4 * WAVES) for _ in range(2))
+        self.answerers = nn.ModuleList(nn.Linear(PROJECTOR["n_embed"], TOKENS.vocab) for _ in range(2))
 
     def whole(self) -> Model:
         self.language.to_model(self.published[0].language)
@@ -72,6 +73,9 @@ class Learner(nn.Module):
             for teller, states in zip(self.tellers, between[1:]):
                 guess = teller(states.index_select(0, b.told).float()).view(-1, 4, WAVES)
                 near = near + 0.4 * steps_loss(guess, b.boxes).mean()
+        if patch and len(b.asked):
+            for answerer, states in zip(self.answerers, between[1:]):
+                near = near + 0.3 * F.cross_entropy(answerer(states.index_select(0, b.asked).float()), b.words)
         return logits, near
 
 

@@ -119,3 +119,11 @@ def test_a_box_is_told_between_its_name_and_its_numbers():
     assert box_places(turn_of("ground", "en", "<|ref|>the star<|/ref|>", "There is none.")) == []
     many = box.replace("]]", "], [0, 0, 10, 10]]")
     assert box_places(turn_of("ground_all", "en", "<|ref|>all stars<|/ref|>", f"<|ref|>all stars<|/ref|>{many}")) == []
+
+
+def test_an_answer_of_one_word_is_told_at_the_end_of_its_question():
+    from training.packed import turn_of, word_places
+    from training.turns import TOKENS
+    turn = turn_of("count", "en", "How many stars are there?", "3")
+    assert [(TOKENS.decode([turn.ids[i]]), TOKENS.decode([w])) for i, w in word_places(turn)] == [("?\n\n", "3"), ("<|Assistant|>", "3"), (":", "3")]
+    assert word_places(turn_of("read", "en", "Read the text.", "abc")) == []
