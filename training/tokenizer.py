@@ -2,7 +2,8 @@
 
     python -m training.tokenizer models/demo
 Byte-level BPE with the same pre-tokenizer expressions, 0 to 999 as single tokens, the same special tokens;
-the merges come from the words of the questions and answers alone.
+the merges come from the words of vocabulary.json alone. Those are fixed: trained weights depend on every id, so
+wordings that came later are spelt with the pieces that there are.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
-
-from .scenes.questions import wording_words
 
 BOS, EOS, PAD = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"
 ADDED = ["<image>", "<|ref|>", "<|/ref|>", "<|det|>", "<|/det|>", "<|grounding|>", "<|User|>", "<|Assistant|>"]
@@ -27,6 +26,12 @@ def byte_letters() -> dict[int, str]:
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     out = {b: chr(b) for b in plain}
     return out | {b: chr(256 + i) for i, b in enumerate(b for b in range(256) if b not in out)}
+
+
+def fixed_words() -> Counter[str]:
+    """The words that deserve one token, with what each counts."""
+    groups = json.loads((Path(__file__).parent / "vocabulary.json").read_text())
+    return Counter({w: int(count) for count, words in groups.items() for w in words})
 
 
 def learn_merges(words: Counter[str]) -> list[tuple[str, str]]:
@@ -62,7 +67,7 @@ def build(small: bool = False) -> dict:
         tail_first = n >= 100 and 10 <= n % 100 < n // 10      # the pair of lower rank joins first
         cut = 1 if tail_first else -1
         merges.append((str(n)[:cut], str(n)[cut:]))
-    merges += [] if small else learn_merges(wording_words())
+    merges += [] if small else learn_merges(fixed_words())
     for left, right in merges:
         vocab.setdefault(left + right, len(vocab))
     added = [(vocab[t], t) for t in (BOS, EOS, PAD)] + [(len(vocab) + i, t) for i, t in enumerate(ADDED)]

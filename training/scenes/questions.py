@@ -223,24 +223,3 @@ def which(rng: np.random.Generator, facts: list[dict], lang: str) -> tuple[str, 
         return (word(rng, "which_shape", lang, shape=pool[rng.integers(len(pool))]), IMAGE[lang][at]) if pool else None
     pool = sorted(here - there)
     return (word(rng, "which", lang, *pool[rng.integers(len(pool))]), IMAGE[lang][at]) if pool else None
-
-
-def wording_words() -> Counter[str]:
-    """The words that deserve one token, with a weight; Chinese ones as marked, English ones with and without a space."""
-    words: Counter[str] = Counter()
-    english = " ".join(f for forms in EN.values() for f in forms) + " Yes No The first image second There is none. A a and"
-    english += " " + " ".join([*COLOR_NAMES, *SHAPE_NAMES, *PLURAL.values()])
-    english += " What Which Where there color object shape picture different between images not you answer"
-    for w in re.findall(r"[A-Za-z]+", re.sub(r"<\|.*?\|>|\{.\}", " ", english)):
-        words[" " + w] += 3
-        if w[0].isupper() or w in [*COLOR_NAMES, *SHAPE_NAMES, *PLURAL.values(), "the", "all"]:
-            words[w] += 3
-    chinese = "|".join(f for forms in ZH.values() for f in forms)
-    for w in re.split(r"[|?]", re.sub(r"<\|.*?\|>|\{.\}", "|", chinese)):
-        if w:
-            words[w] += 2
-    for w in [*(c + "色" for c in COLOR_ZH.values()), *SHAPE_ZH.values(), "第一张", "第二张", "不是", "没有", "\uff1f", "\uff1f\n\n", "\u3002", "\uff0c"]:
-        words[w] += 2
-    for w in ["?\n\n", ".\n\n", "[[", "]]", "],", ",", "\n\n"]:
-        words[w] += 2
-    return words

@@ -1,6 +1,7 @@
 """The tokenizer's form, the optimizer, and packed turns against single conversations."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,12 @@ def test_numbers_and_special_tokens_are_single():
         assert len(table.encode(str(n), add_special_tokens=False).ids) == 1, n
     for text in tokenizer.ADDED + [tokenizer.BOS, tokenizer.EOS, tokenizer.PAD, " circle", "圆形"]:
         assert len(table.encode(text, add_special_tokens=False).ids) == 1, text
+
+
+def test_the_tokenizer_is_the_committed_one():
+    """The demo checkpoint's weights depend on every id."""
+    committed = (Path(__file__).parents[2] / "models/demo/tokenizer.json").read_text()
+    assert json.dumps(tokenizer.build(), ensure_ascii=False, indent=1) == committed.rstrip("\n")
 
 
 def test_packed_turns_equal_single_ones():
