@@ -27,7 +27,7 @@ class Shard:
 
 
 def pictures(folder: Path, seed: int, kinds: dict[str, float], pool: int = 6, split: str = "train") -> Iterator[dict]:
-    """Endless pictures; kinds gives each kind's share, several shards of a kind are open at once."""
+    """Endless pictures; kinds gives each kind's share, several shards of a kind are open at once; pairs stay together."""
     rng = np.random.default_rng([3, seed])
     paths = {k: sorted(folder.glob(f"{split}-{k}-*.npz")) for k in kinds}
     missing = [k for k in kinds if not paths[k]]
@@ -37,12 +37,14 @@ def pictures(folder: Path, seed: int, kinds: dict[str, float], pool: int = 6, sp
     queues: dict[str, list[tuple[Shard, list[int]]]] = {k: [] for k in kinds}
     while True:
         kind = names[rng.choice(len(names), p=shares)]
-        queue = queues[kind]
+        queue, step = queues[kind], 2 if kind == "pair" else 1
         while len(queue) < pool:
             shard = Shard(paths[kind][rng.integers(len(paths[kind]))])
-            queue.append((shard, rng.permutation(len(shard)).tolist()))
+            queue.append((shard, rng.permutation(len(shard) // step).tolist()))
         at = int(rng.integers(len(queue)))
         shard, order = queue[at]
-        yield shard.picture(order.pop())
+        first = step * order.pop()
+        for i in range(first, first + step):
+            yield shard.picture(i)
         if not order:
             queue.pop(at)

@@ -1,9 +1,13 @@
 """Held-out questions for `vl2 batch`, and the scores of its answers.
 
     python -m training.evaluate make DIR [--count 1000]     DIR/questions.jsonl, DIR/expected.jsonl, pictures
+        --world other       the narrow world's things drawn by other code (scenes/other.py)
+        --world wide        sizes, absent things, charts, tables, receipts, signs, sets of pictures
+        --tasks a,b         only these
     vl2 batch -m models/demo DIR/questions.jsonl -o DIR/answers.jsonl
     python -m training.evaluate score DIR                   a table, and DIR/scores.json
     python -m training.evaluate run DIR CHECKPOINT          the same answers by the PyTorch model
+    python -m training.evaluate same DIR FILE...            how many answers of each FILE differ from DIR/answers.jsonl
 Beside each score stands what one fixed answer would have got.
 """
 
@@ -14,73 +18,19 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-
 from .grade import mean_iou, right
-from .scenes import questions, render, world
-from .shards import facts
-
-ITEMS = ["color", "shape", "total", "count", "count_color", "presence", "presence_shape", "presence_color", "relation",
-         "ground", "ground_shape", "ground_all", "caption", "turns"]
-TASKS = [*ITEMS, "text", "number", "which"]
-FIRST_SEED = 10_000_000                # far from the shards of training/train.py's own held-out pictures
+from .heldout import TASKS, ask, language
 
 
-def _scene(seed: int, kind: str, folder: Path) -> tuple[dict, str]:
-    rng = np.random.default_rng([5, seed])
-    scene = world.sample(seed, "held-out", kind, square=0.5, biggest=int(rng.choice([260, 600, 1500])))
-    name = f"{seed}.{'jpg' if scene.jpeg else 'png'}"
-    image = render.draw(scene, seed)
-    image.save(folder / name, **({"quality": 95} if scene.jpeg else {"compress_level": 1}))
-    return facts(scene), name
-
-
-def _about(asker: questions.Asker, task: str, lang: str, name: str) -> tuple[list[dict], str] | None:
-    """Messages and the expected last answer about one picture."""
-    got = asker.ask({"turns": "color", "text": "read", "number": "read"}.get(task, task), lang)
-    if got and task == "turns":
-        first = asker.ask("total", lang)
-        return [{"role": "user", "content": "<image>\n" + first[2], "images": [name]},
-                {"role": "assistant", "content": first[3]}, {"role": "user", "content": got[2]}], got[3]
-    return got and ([{"role": "user", "content": "<image>\n" + got[2], "images": [name]}], got[3])
-
-
-def _asked(folder: Path, wanted: Counter):
-    """(task, messages, answer) until nothing is wanted; each picture gets one question of every task that fits it."""
-    seed, before = FIRST_SEED, None
-    while any(wanted.values()):
-        seed += 1
-        rng = np.random.default_rng([6, seed])
-
-        def lang(task: str) -> str:
-            return "zh" if wanted[task] % 4 == 3 and task != "caption" else "en"
-
-        if any(wanted[t] for t in (*ITEMS, "which")):
-            known, name = _scene(seed, "items", folder)
-            asker = questions.Asker(known, rng)
-            for task in ITEMS:
-                if wanted[task] and (got := _about(asker, task, lang(task), name)):
-                    yield task, *got
-            if before and wanted["which"] and (got := questions.which(rng, [before[0], known], lang("which"))):
-                text = "<image>\n<image>\n" + got[0]
-                yield "which", [{"role": "user", "content": text, "images": [before[1], name]}], got[1]
-            before = known, name
-        if wanted["text"] or wanted["number"]:
-            known, name = _scene(seed + 5_000_000, "text", folder)
-            task = "number" if known["number"] else "text"
-            if wanted[task]:
-                yield task, *_about(questions.Asker(known, rng), task, lang(task), name)
-
-
-def make(folder: Path, count: int) -> None:
+def make(folder: Path, world: str, tasks: list[str], count: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = Counter({t: count for t in TASKS})
-    with open(folder / "questions.jsonl", "w") as ask, open(folder / "expected.jsonl", "w") as know:
-        for task, messages, answer in _asked(folder, wanted):
+    wanted = Counter({t: count for t in tasks})
+    with open(folder / "questions.jsonl", "w") as out, open(folder / "expected.jsonl", "w") as know:
+        for task, messages, answer in ask(world, folder, wanted):
             key = f"{task}-{count - wanted[task]}"
-            lang = "zh" if wanted[task] % 4 == 3 and task != "caption" else "en"
+            lang = language(task, wanted[task])
             wanted[task] -= 1
-            ask.write(json.dumps({"id": key, "messages": messages}, ensure_ascii=False) + "\n")
+            out.write(json.dumps({"id": key, "messages": messages}, ensure_ascii=False) + "\n")
             know.write(json.dumps({"id": key, "task": task, "lang": lang, "answer": answer}, ensure_ascii=False) + "\n")
 
 
@@ -93,7 +43,7 @@ def score(folder: Path) -> dict[str, dict[str, float]]:
     said = {a["id"]: a.get("text") or "" for a in _lines(folder / "answers.jsonl")}
     out: dict[str, dict[str, float]] = {}
     known = [e for e in _lines(folder / "expected.jsonl") if e["id"] in said]
-    for task in TASKS:
+    for task in dict.fromkeys(t for tasks in TASKS.values() for t in tasks):
         asked = [e for e in known if e["task"] == task]
         if not asked:
             continue
@@ -131,18 +81,34 @@ def run(folder: Path, checkpoint: Path) -> None:
             out.write(json.dumps({"id": line["id"], "text": words.decode(ids)}, ensure_ascii=False) + "\n")
 
 
+def same(folder: Path, files: list[Path]) -> None:
+    """Prints of how many answers, given by both, the text differs, and the first three of them."""
+    said = {a["id"]: a["text"] for a in _lines(folder / "answers.jsonl")}
+    for path in files:
+        both = [(a["id"], a["text"]) for a in _lines(path) if a["id"] in said]
+        far = [key for key, text in both if text != said[key]]
+        print(f"{path}: {len(far)} of {len(both)} differ", *far[:3])
+
+
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("what", choices=["make", "score", "run"])
+    p.add_argument("what", choices=["make", "score", "run", "same"])
     p.add_argument("folder", type=Path)
-    p.add_argument("checkpoint", type=Path, nargs="?")
+    p.add_argument("files", type=Path, nargs="*", help="run: a checkpoint; same: files of answers")
     p.add_argument("--count", type=int, default=1000, help="questions a task")
+    p.add_argument("--world", choices=list(TASKS), default="narrow")
+    p.add_argument("--tasks", help="separated by commas")
     a = p.parse_args()
     if a.what == "make":
-        make(a.folder, a.count)
+        tasks = a.tasks.split(",") if a.tasks else TASKS[a.world]
+        if unknown := set(tasks) - set(TASKS[a.world]):
+            p.error(f"the {a.world} world has no task {min(unknown)}; it has {', '.join(TASKS[a.world])}")
+        make(a.folder, a.world, tasks, a.count)
+    if a.what == "same":
+        same(a.folder, a.files)
     if a.what == "run":
-        run(a.folder, a.checkpoint)
-    if a.what != "make":
+        run(a.folder, a.files[0])
+    if a.what in ("run", "score"):
         scores = score(a.folder)
         (a.folder / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
         print(table(scores))

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from .fast import Group, Plan
 from .grade import right
-from .scenes import questions
+from .scenes import questions, wide
 from .turns import SIDE_ROWS, TOKENS, Turn, image_slots
 
 SHORT = {"color": 0.9, "shape": 1.4, "total": 1.5, "count": 2.2, "count_color": 1.4, "presence": 2.2, "presence_shape": 0.7,
          "presence_color": 0.4}
 BOXES = {"ground": 3.0, "ground_shape": 1.0}
+SPELT = {"read", "text", "number", "sign"}      # and names elsewhere, see turn_of
 LONG = {"ground_all": 2.0, "caption": 1.0, "turns": 3.0}
 
 
@@ -48,7 +49,8 @@ class Packed:
 
 def turn_of(task: str, lang: str, question: str, answer: str) -> Turn:
     ids = TOKENS.encode(question + "\n\n<|Assistant|>:")
-    said = TOKENS.letters(answer) if task in ("read", "text", "number") else TOKENS.encode(answer)
+    named = task in ("highest", "lowest", "cell") and answer.isascii() and answer.isalpha()
+    said = TOKENS.letters(answer) if task in SPELT or named else TOKENS.encode(answer)
     return Turn(task, lang, ids + said, [-1] * (len(ids) - 1) + said + [TOKENS.eos], answer)
 
 
@@ -83,7 +85,7 @@ def word_places(turn: Turn) -> list[tuple[int, int]]:
 
 
 class Packer:
-    """Draws batches of a kind: 'square' (one tile), 'tiles', 'text', 'pair'."""
+    """Draws batches of a kind: 'square' (one tile), 'tiles', 'text', 'pair', and of the wide world 'sizes', 'page', 'spot', 'three'."""
 
     def __init__(self, stream: Iterator[dict], seed: int, zh: float = 0.3, even: bool = False):
         self.stream, self.rng, self.zh, self.even = stream, np.random.default_rng([4, seed]), zh, even
@@ -96,11 +98,13 @@ class Packer:
                 if k == kind and len(line) >= min(count, max(4, 2 * count // (1 + grid[0] * grid[1]))) and \
                         (k != "text" or grid == (1, 1) or self.rng.random() < 0.5):
                     take = min(count, len(line))
+                    take -= take % 2 if k == "spot" else 0
                     self.waiting[k, grid] = line[take:]
                     return line[:take]
             p = next(self.stream)
             grid = tuple(int(v) for v in p["grid"])
-            k = "text" if "text" in p["facts"] else "square" if grid == (1, 1) else "tiles"
+            k = "text" if "text" in p["facts"] else "spot" if "change" in p["facts"] else "page" if "items" not in p["facts"] \
+                else "square" if grid == (1, 1) else "tiles"
             line = self.waiting.setdefault((k, grid), [])
             line.append(p)
             if len(line) > 100:
@@ -149,6 +153,31 @@ class Packer:
                 if got and len(row) < turns:
                     row.append(turn_of("which", lang, *got))
             rows.append(row)
+        return self._pack(sets, [rows])
+
+    def page(self, count: int, turns: int = 4, kind: str = "page") -> Packed:
+        """Charts, tables, receipts and signs; kind `square` or `tiles`: sizes and absent things."""
+        pics, rows = self.pictures(kind, count), []
+        for p in pics:
+            asker, names = wide.WideAsker(p["facts"], self.rng, self.zh), wide.tasks_of(p["facts"])
+            got = (asker.ask(names[self.rng.integers(len(names))]) for _ in range(4 * turns))
+            rows.append([turn_of(*g) for g in got if g][:turns])
+        return self._pack([[p] for p in pics], [rows])
+
+    def spot(self, count: int) -> Packed:
+        """Pairs that differ in one thing, asked in both languages."""
+        pics = self.pictures("spot", count // 2 * 2)
+        sets = [pics[i:i + 2] for i in range(0, len(pics), 2)]
+        return self._pack(sets, [[[turn_of("differ", lang, *wide.differ(self.rng, s[0]["facts"]["change"], lang))
+                                   for lang in ("en", "zh")] for s in sets]])
+
+    def three(self, count: int, turns: int = 6) -> Packed:
+        pics = self.pictures("square", 3 * (count // 3))
+        sets, rows = [pics[i:i + 3] for i in range(0, len(pics) - 2, 3)], []
+        for s in sets:
+            langs = ["zh" if self.rng.random() < self.zh else "en" for _ in range(2 * turns)]
+            got = ((lang, wide.which_of(self.rng, [p["facts"] for p in s], lang)) for lang in langs)
+            rows.append([turn_of("which_of", lang, *g) for lang, g in got if g][:turns])
         return self._pack(sets, [rows])
 
     def _prefix(self, pics: list[dict], first_view: list[int], ends: tuple[int, int]) -> list[int]:

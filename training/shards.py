@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from . import preprocess
-from .scenes import render, world
+from .scenes import kinds, pairs, render, world
 from .scenes.shapes import COLOR_NAMES, SHAPE_NAMES
 from .settings import CANDIDATES, GRID, MEAN, PATCH, SIDE
 
@@ -27,6 +27,8 @@ ROWS = -(-GRID // 2)
 
 def facts(scene: world.Scene) -> dict:
     """What questions need to know of a scene."""
+    if scene.says:
+        return {"size": [scene.width, scene.height], **scene.says}
     if scene.text:
         return {"size": [scene.width, scene.height], "text": scene.text.text, "number": scene.text.number}
     return {"size": [scene.width, scene.height],
@@ -35,11 +37,13 @@ def facts(scene: world.Scene) -> dict:
 
 def _thing_table(scene: world.Scene) -> tuple[np.ndarray, np.ndarray]:
     """Per thing [n,4] u8 (colour, shape, letter, place in the word; each 1.., 0 is none) and its box."""
-    outlines = render.things(scene)
+    outlines, written = render.things(scene), render.characters(scene)
     table = np.zeros((len(outlines) + 1, 4), np.uint8)
     boxes = np.zeros((len(outlines) + 1, 4), np.float32)
     for i, points in enumerate(outlines):
-        if scene.text:
+        if written:
+            table[i + 1, 2:] = 1 + LETTERS.index(written[i][0].lower()), min(1 + written[i][1], 6)
+        elif scene.text:
             table[i + 1, 2:] = 1 + LETTERS.index(scene.text.text[i].lower()), 1 + i
         else:
             item = scene.items[i]
@@ -94,9 +98,18 @@ def _spelling(scene: world.Scene, boxes: np.ndarray, fit: tuple) -> np.ndarray:
     return out.reshape(ROWS * ROWS, 6)
 
 
+def scene_of(seed: int, split: str, kind: str, **how) -> tuple[world.Scene, dict]:
+    """A scene and its facts. Of kind `pair` two seeds that follow each other are two pictures that differ in one thing."""
+    if kind == "pair":
+        *both, change = pairs.sample(seed // 2, split, **how)
+        return both[seed % 2], {**facts(both[seed % 2]), "change": change}
+    scene = kinds.scene(seed, split, kind, **how)
+    return scene, facts(scene)
+
+
 def picture(seed: int, split: str, kind: str, **how) -> dict:
     """One training picture with its labels; a 1x1 picture has one view, which counts as both."""
-    scene = world.sample(seed, split, kind, **how)
+    scene, known = scene_of(seed, split, kind, **how)
     seen = preprocess.views(render.draw(scene, seed), CANDIDATES, MEAN)
     table, boxes = _thing_table(scene)
     whole = (seen.across * SIDE, seen.down * SIDE)
@@ -113,7 +126,7 @@ def picture(seed: int, split: str, kind: str, **how) -> dict:
     place = boxes / np.array([scene.width, scene.height] * 2, np.float32)
     return {"tiles": seen.tiles[: len(owner)], "labels": table[owner], "sides": np.concatenate(sides),
             "holds": np.concatenate(holds), "spell": spell, "place": place[owner].astype(np.float16),
-            "grid": (seen.across, seen.down), "facts": facts(scene)}
+            "grid": (seen.across, seen.down), "facts": known}
 
 
 def write_shard(path: Path, first_seed: int, split: str, kind: str, **how) -> None:
@@ -135,7 +148,7 @@ def main() -> None:
     p.add_argument("--count", type=int, default=10)
     p.add_argument("--workers", type=int, default=1)
     p.add_argument("--split", default="train", choices=["train", "held-out"])
-    p.add_argument("--kind", default="mix", choices=["mix", "items", "text"])
+    p.add_argument("--kind", default="mix", choices=["mix", *kinds.KINDS, "pair"])
     p.add_argument("--biggest", type=int, default=260, help="longest side of a picture in pixels")
     p.add_argument("--square", type=float, default=0.7, help="share of square pictures")
     a = p.parse_args()

@@ -181,12 +181,16 @@ def draw(packer: Packer, shares: dict[str, float], a: argparse.Namespace) -> lis
         made.append(packer.pair(a.batch))
     elif kind == "long":
         made.append(packer.items("square" if packer.rng.random() < 0.6 else "tiles", a.batch // 2, 4, 0, 0, 2))
+    elif kind == "sizes":
+        made.append(packer.page(a.batch, 6, "square"))
+    elif kind in ("page", "spot", "three"):
+        made.append(getattr(packer, kind)(a.batch))
     return made
 
 
 def run(a: argparse.Namespace) -> None:
     learner, optim, common = start(a)
-    packer = Packer(data.pictures(a.shards, a.seed * 7919 + a.me * 131 + common.steps, {"items": 1 - a.text, "text": a.text}, 4),
+    packer = Packer(data.pictures(a.shards, a.seed * 7919 + a.me * 131 + common.steps, {"items": 1 - a.text, "text": a.text, **a.more}, 4),
                     a.seed * 31 + a.me + common.steps * 2)
     examiner = Examiner(a.shards, a.rounds, a.device) if a.me == 0 else None
     shares, mine, mean, by_task, pictures, full = dict(SHARES), 0, 0.0, {}, 0, 4.0
@@ -252,6 +256,7 @@ def main() -> None:
     p.add_argument("--slow", type=float, default=0.5, help="rate of the warmed vision tower over the others'")
     p.add_argument("--speed", type=float, default=1.0, help="multiplies all rates")
     p.add_argument("--text", type=float, default=0.2, help="share of pictures of words that are read from the shards")
+    p.add_argument("--more", type=json.loads, default={}, help='further kinds of shards, as {"chart": 0.2, "pair": 0.1}')
     p.add_argument("--second", type=float, default=0.7, help="weight of a step's second batch")
     p.add_argument("--both", type=float, default=0.5, help="share of the steps that have a second batch")
     p.add_argument("--patch", type=float, default=0.3, help="weight of the patches' losses")

@@ -30,7 +30,7 @@ class Tokens:
 
     def letters(self, text: str) -> list[int]:
         """A read text is answered letter by letter: words that were never seen are spelt as the others."""
-        return [self.table.token_to_id(c) for c in text]
+        return [self.table.token_to_id("\u0120" if c == " " else c) for c in text]
 
 
 TOKENS = Tokens()

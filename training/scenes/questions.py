@@ -184,20 +184,20 @@ class Asker:
         if item is None:
             return None
         question = word(self.rng, "ground", lang, item[0], item[1])
-        return question, boxes_text(_label(question), [item[2]])
+        return question, boxes_text(label(question), [item[2]])
 
     def _ground_shape(self, lang: str):
         item = self._one([i for i in self.items if self.shapes[i[1]] == 1])
         if item is None:
             return None
         question = word(self.rng, "ground_shape", lang, shape=item[1])
-        return question, boxes_text(_label(question), [item[2]])
+        return question, boxes_text(label(question), [item[2]])
 
     def _ground_all(self, lang: str):
         many = [s for s in self.shapes if self.shapes[s] > 1]
         shape = self._one(many or list(self.shapes))
         question = word(self.rng, "ground_all", lang, shape=shape)
-        return question, boxes_text(_label(question), sorted(i[2] for i in self.items if i[1] == shape))
+        return question, boxes_text(label(question), sorted(i[2] for i in self.items if i[1] == shape))
 
     def _caption(self, lang: str):
         if len(self.items) > 3:
@@ -210,7 +210,7 @@ class Asker:
         return word(self.rng, "number" if self.facts["number"] else "text", lang), self.facts["text"]
 
 
-def _label(question: str) -> str:
+def label(question: str) -> str:
     return re.search(r"<\|ref\|>(.*?)<\|/ref\|>", question).group(1)
 
 

@@ -15,6 +15,9 @@ stop exit sale shop hotel cafe taxi park bank post north south east west left ri
 price cash name date time day week month year hello world yes no red blue gold salt tea coffee sugar king queen
 fire wind snow rain leaf rose bear lion wolf frog duck horse sheep goat spoon fork knife plate glass lamp sofa
 radio video photo zero one two three four five six seven eight nine ten code test data model image word text"""
+FONT_ROOTS = ["/usr/share/fonts"]
+MORE_FONTS = ["opentype/noto/NotoSerifCJK-*.ttc", "truetype/freefont/*.ttf", "truetype/lato/*.ttf", "truetype/open-sans/*.ttf",
+              "opentype/roboto/slab/*.otf", "opentype/comic-neue/*.otf"]
 CONSONANTS = "bcdfghjklmnpqrstvwxyz"
 VOWELS = "aeiou"
 
@@ -54,6 +57,24 @@ def sample(rng: np.random.Generator, number: bool, split: str) -> str:
             return text
 
 
+def long_word(rng: np.random.Generator, split: str, low: int = 7, high: int = 10) -> str:
+    """A word of low to high letters that belongs to the split, spoken rather than random."""
+    while True:
+        n = int(rng.integers(low, high + 1))
+        first = int(rng.integers(2))
+        word = "".join((CONSONANTS, VOWELS)[(i + first) % 2][rng.integers((21, 5)[(i + first) % 2])] for i in range(n))
+        if held_out(word) == (split != "train"):
+            return word
+
+
+def label(rng: np.random.Generator, split: str, longest: int) -> str:
+    """A short name for a bar, a row or an article, capitalised."""
+    while True:
+        word = sample(rng, False, split).capitalize()
+        if 3 <= len(word) <= longest:
+            return word
+
+
 @lru_cache(1)
 def font_files() -> list[str]:
     """Latin fonts that draw letters plainly."""
@@ -63,7 +84,18 @@ def font_files() -> list[str]:
     return [f for f in found if "MathTeX" not in f and "ExtraLight" not in f]
 
 
+@lru_cache(1)
+def more_font_files() -> list[str]:
+    """font_files() and what Debian has beyond it: serif CJK, fonts-freefont-ttf, -lato, -open-sans, -roboto-slab, -comic-neue.
+
+    Which are installed decides what a seed's page looks like (never what it says), so install all or none.
+    """
+    thin = ("Hairline", "Thin", "Light", "CondLight")
+    more = [f for pattern in MORE_FONTS for root in FONT_ROOTS for f in sorted(glob.glob(f"{root}/{pattern}"))]
+    return font_files() + [f for f in more if not any(t in f for t in thin)]
+
+
 @lru_cache(512)
 def font(index: int, size: int) -> ImageFont.FreeTypeFont:
-    files = font_files()
-    return ImageFont.truetype(files[index % len(files)], size)
+    """A font by its place in more_font_files(), which font_files() begin."""
+    return ImageFont.truetype(more_font_files()[index], size)

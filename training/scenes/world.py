@@ -25,6 +25,7 @@ class Item:
     points: np.ndarray                 # [n,2] in pixels of the picture
     outline: RGB | None = None
     line: float = 0.0
+    hollow: bool = False               # the outline alone, as wide as line, inside the points
 
     @property
     def box(self) -> tuple[float, float, float, float]:
@@ -55,6 +56,9 @@ class Scene:
     text: Text | None = None
     supersample: int = 2
     jpeg: int | None = None
+    texture: str = ""                  # of the background: stripes, checks, clouds
+    marks: list = field(default_factory=list)       # what a page is drawn from (pages.py)
+    says: dict = field(default_factory=dict)        # what a page says
 
     def box999(self, item: Item) -> list[int]:
         """The item's box, 0 ... 999 over the picture, rounded to tens (a pixel of a view is about ten)."""
@@ -63,7 +67,8 @@ class Scene:
         return [min(990, max(0, int(v / s * 99.9 + 0.5) * 10)) for v, s in over]
 
 
-def _far(a: RGB, b: RGB) -> bool:
+def far(a: RGB, b: RGB) -> bool:
+    """Whether two colours are told apart at once."""
     return math.dist(a, b) > 120
 
 
@@ -91,7 +96,7 @@ def _background(rng: np.random.Generator) -> dict:
     return {"back": back, "angle": rng.uniform(0, 2 * math.pi), "noise": noise, "grain": int(rng.integers(1, 4))}
 
 
-def _overlap(a: np.ndarray, b: tuple, gap: float) -> bool:
+def overlap(a: np.ndarray, b: tuple, gap: float) -> bool:
     return bool(a[0] < b[2] + gap and b[0] < a[2] + gap and a[1] < b[3] + gap and b[1] < a[3] + gap)
 
 
@@ -109,7 +114,7 @@ def _place(rng: np.random.Generator, scene: Scene, shape: str, n: int) -> np.nda
         points = points - low + 1 + rng.random(2) * span
         box = np.concatenate([points.min(0), points.max(0)])
         gap = short * (0.02 if rng.random() < 0.9 else -0.05)
-        if not any(_overlap(box, other.box, gap) for other in scene.items):
+        if not any(overlap(box, other.box, gap) for other in scene.items):
             return points
     return None
 
@@ -126,7 +131,7 @@ def _pick_kind(rng: np.random.Generator, scene: Scene, colors: list[str]) -> tup
 
 def add_items(rng: np.random.Generator, scene: Scene, n: int) -> None:
     """Up to n items of colours that stand out from the background."""
-    colors = [c for c in COLOR_NAMES if all(_far(v, b) for v in COLORS[c] for b in scene.back)]
+    colors = [c for c in COLOR_NAMES if all(far(v, b) for v in COLORS[c] for b in scene.back)]
     line = rng.uniform(0.01, 0.03) * min(scene.width, scene.height) if rng.random() < 0.25 else 0.0
     edge = (0, 0, 0) if math.dist(scene.back[0], (0, 0, 0)) > 120 else (255, 255, 255)
     for _ in range(n):
@@ -166,21 +171,45 @@ def layout_held_out(scene: Scene) -> bool:
     return zlib.crc32(repr(cells).encode()) % 8 == 0
 
 
+def new_scene(rng: np.random.Generator, square: float, biggest: int) -> Scene:
+    """An empty picture."""
+    width, height = _size(rng, square, biggest)
+    scene = Scene(width, height, **_background(rng))
+    scene.supersample = int(rng.choice([1, 2, 2, 3])) if max(width, height) < 500 else int(rng.integers(1, 3))
+    scene.jpeg = int(rng.integers(40, 96)) if rng.random() < 0.3 else None
+    return scene
+
+
+def vary(scene: Scene, seed: int, split: str) -> None:
+    """Other looks of the same things: hollow shapes, wide outlines, textured backgrounds, coarse JPEG."""
+    rng = np.random.default_rng([10 if split == "train" else 11, seed])
+    short, edge = min(scene.width, scene.height), scene.items[0].outline
+    edge = edge or ((0, 0, 0) if math.dist(scene.back[0], (0, 0, 0)) > 120 else (255, 255, 255))
+    scene.texture = str(rng.choice(["", "", "stripes", "checks", "clouds"]))
+    scene.jpeg = int(rng.integers(15, 96)) if rng.random() < 0.5 else None
+    for item in scene.items:
+        size = float(min(item.points.max(0) - item.points.min(0)))
+        style = rng.random()
+        if style < 0.35 and size > max(24, 0.2 * short):
+            item.hollow, item.line = True, rng.uniform(0.13, 0.22) * size
+        elif style < 0.6:
+            item.outline, item.line = edge, min(rng.uniform(0.005, 0.04) * short, 0.1 * size)
+
+
 def sample(seed: int, split: str = "train", kind: str = "items", n: int | None = None,
            square: float = 0.7, biggest: int = 260) -> Scene:
-    """The scene of a seed. kind: items or text. Same arguments, same scene."""
+    """The scene of a seed. kind: items, text, or wide (items of more looks). Same arguments, same scene."""
     rng = np.random.default_rng([0 if split == "train" else 1, seed])
     count = n or int(rng.integers(1, 6))
     while True:
-        width, height = _size(rng, square, biggest)
-        scene = Scene(width, height, **_background(rng))
-        scene.supersample = int(rng.choice([1, 2, 2, 3])) if max(width, height) < 500 else int(rng.integers(1, 3))
-        scene.jpeg = int(rng.integers(40, 96)) if rng.random() < 0.3 else None
+        scene = new_scene(rng, square, biggest)
         if kind == "text":
-            if height > 1.3 * width:
+            if scene.height > 1.3 * scene.width:
                 continue
             add_text(rng, scene, split)
             return scene
         add_items(rng, scene, count)
         if scene.items and layout_held_out(scene) == (split != "train"):
+            if kind == "wide":
+                vary(scene, seed, split)
             return scene
