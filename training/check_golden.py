@@ -16,7 +16,7 @@ from torch import Tensor
 from . import model
 from .language import Layout
 
-LIMIT = 1e-5
+LIMIT = 2e-5        # the recordings are float32: one of 32 lies 1.2e-5 from the same computed in double
 
 
 def stages(m: model.Model, want: dict[str, Tensor]) -> dict[str, Tensor]:
