@@ -6,7 +6,7 @@
     bench/serve_load.py gap                                         a stream's worst gap while long work arrives
     bench/serve_load.py cache                                       what a second question on a picture saves
     bench/serve_load.py soak  [--requests 20000]                    memory over many requests
-    bench/serve_load.py abuse [--seconds 60]                        hostile clients beside honest ones
+    bench/serve_load.py agree [--requests 200]                      answers from kept beginnings beside whole ones
 
 Each starts its own server on the demo checkpoint (--model another); --program build/release/cli/vl2.
 Questions are on the checkpoint's example pictures, each picture changed in a pixel where it must not
@@ -15,6 +15,7 @@ be in a cache. The client is one thread, so that it does not take the server's c
 import argparse
 import asyncio
 import base64
+import contextlib
 import io
 import json
 import os
@@ -22,12 +23,10 @@ import pathlib
 import random
 import signal
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
 import time
-import zlib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TALK = {"repetition_penalty": 0.01, "presence_penalty": -2, "frequency_penalty": -2} # so that short answers grow long
@@ -201,11 +200,32 @@ def loop(options):
 
 # ---- the worst gap ----
 
+@contextlib.contextmanager
+def with_nine_tiles(model):
+    """The checkpoint, told that it may cut a square into nine: how a picture is cut is no matter of the weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        for path in pathlib.Path(model).iterdir():
+            if path.name not in ("config.json", "processor_config.json"):
+                (pathlib.Path(folder) / path.name).symlink_to(path.resolve())
+                continue
+            config = json.loads(path.read_text())
+            if "candidate_resolutions" in config:
+                side = min(config["candidate_resolutions"])[0]
+                config["candidate_resolutions"].append([3 * side, 3 * side])
+            (pathlib.Path(folder) / path.name).write_text(json.dumps(config))
+        yield folder, 3 * side
+
+
 async def gap(options):
+    with with_nine_tiles(options.model) as (options.model, side):
+        await measure_gaps(options, side)
+
+
+async def measure_gaps(options, side):
     server, shown = Server(options, "--ctx-size", "16384", "--kv-tokens", "65536", "--chunk-size", str(options.chunk)), Pictures(options)
     long = "Talk"
     words = " ".join(random.choice(QUESTIONS) for _ in range(4000))
-    wide = shown.images[0].resize((2352, 392)) # as many tiles as the demo checkpoint cuts
+    square = shown.images[0].resize((side, side)) # nine tiles, and the whole
 
     async def measured(*others):
         """Gaps of the running stream until the others are answered, milliseconds."""
@@ -237,9 +257,9 @@ async def gap(options):
     while status != 200 or json.loads(data)["usage"]["prompt_tokens"] > 3000:
         text = text[:int(len(text) * 0.9)]
         status, data = await whole(server.port, ask(text, max_tokens=1))
-    for what, others in (("alone", ()), ("a picture of all tiles", (ask("?", shown.encode(wide), max_tokens=1),)),
+    for what, others in (("alone", ()), ("a picture of 9 tiles", (ask("?", shown.encode(square), max_tokens=1),)),
                          ("a 3,000-token prompt", (ask("Now: " + text, max_tokens=1),)),
-                         ("both at once", (ask("And?", shown.encode(wide.transpose(0)), max_tokens=1), ask("Then: " + text, max_tokens=1)))):
+                         ("both at once", (ask("And?", shown.encode(square.transpose(0)), max_tokens=1), ask("Then: " + text, max_tokens=1)))):
         found, usage, took = await measured(*others)
         print(f"{what:24} prompts {str(usage):14} {took:6.2f} s  gaps: {len(found):5}  median {median(found):7.2f} ms  worst {max(found):7.1f} ms")
     server.stop()
@@ -271,6 +291,28 @@ async def cache(options):
     for what, found in rows.items():
         print(f"{what:30} {median([f[0] for f in found]):14.1f} {found[-1][1]:7} {found[-1][2]:7}")
     server.stop()
+
+
+# ---- agreement ----
+
+async def agree(options):
+    """Follow-up questions, with and without a kept beginning: how many answers are the same."""
+    async def talk(server, i):
+        url = shown.urls[i % len(shown.urls)]
+        turns, said = ask(QUESTIONS[i % len(QUESTIONS)], url)["messages"], []
+        for question in (QUESTIONS[(i + 1) % len(QUESTIONS)], QUESTIONS[(i + 2) % len(QUESTIONS)]):
+            reply = json.loads((await whole(server.port, {"messages": turns, "max_tokens": 64}))[1])
+            said.append((reply["choices"][0]["message"]["content"], reply["usage"]["prompt_tokens_details"]["cached_tokens"]))
+            turns = [*turns, {"role": "assistant", "content": said[-1][0]}, {"role": "user", "content": question}]
+        return said
+
+    shown, both = Pictures(options), []
+    for words in (("--prefix-cache", "0"), ()):
+        server = Server(options, *words)
+        both.append([one for i in range(options.requests // 2) for one in await talk(server, i)])
+        server.stop()
+    same = sum(a[0] == b[0] for a, b in zip(*both))
+    print(f"{len(both[0])} answers, {sum(known > 0 for _, known in both[1])} of them with a kept beginning: {same} the same as without")
 
 
 # ---- memory ----
@@ -306,115 +348,9 @@ async def soak(options):
     server.stop()
 
 
-# ---- abuse ----
-
-def chunk(kind, data):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def lying(width, height):
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) +
-            chunk(b"IDAT", zlib.compress(bytes(500))) + chunk(b"IEND", b""))
-
-
-def hostile_body(random_, good):
-    """A body that is broken, huge, deep, false - or good, for a client that then goes."""
-    kind = random_.randrange(10)
-    if kind == 0:
-        return b"[" * random_.randrange(1, 1 << 20)
-    if kind == 1:
-        return b"[" + b"{}," * random_.randrange(1, 400000) + b"0]"
-    if kind == 2:
-        return json.dumps(ask("x", url_of(lying(random_.choice((0, 1, 60000, 2 ** 31 - 1)), random_.choice((1, 60000))))))
-    if kind == 3:
-        return json.dumps(ask("x", *(["data:image/png;base64,AAAA"] * random_.choice((17, 20000)))))
-    if kind == 4:
-        return json.dumps(ask("x" * random_.randrange(3 << 20)))
-    if kind == 5:
-        data = bytearray(base64.b64decode(good["messages"][0]["content"][0]["image_url"]["url"].split(",")[1]))
-        for _ in range(random_.randrange(1, 40)):
-            data[random_.randrange(len(data))] = random_.randrange(256)
-        return json.dumps(ask("x", url_of(bytes(data)), max_tokens=2))
-    if kind == 6:
-        raw = bytearray(json.dumps(good).encode())
-        for _ in range(random_.randrange(1, 9)):
-            raw[random_.randrange(len(raw))] = random_.randrange(256)
-        return bytes(raw)
-    if kind == 7:
-        return json.dumps({**good, random_.choice(("n", "stop", "temperature", "messages", "tools", "seed")): random_.choice((-1, "", [], {}, None, 1e300))})
-    return json.dumps({**good, "stream": bool(random_.randrange(2)), "max_tokens": random_.choice((1, 50, 4000)), "temperature": 1.5,
-                       "n": random_.randrange(1, 9), "logprobs": True, "top_logprobs": 20})
-
-
-async def hostile(port, until, random_, good, tally):
-    while time.monotonic() < until:
-        raw = hostile_body(random_, good)
-        raw = raw if isinstance(raw, bytes) else raw.encode()
-        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (
-            random_.choice((len(raw), len(raw), len(raw), len(raw) + 7, 1 << 30, 0)))
-        if random_.randrange(12) == 0:
-            head = bytes(random_.randrange(256) for _ in range(200))
-        data = head + raw
-        how = random_.randrange(5)
-        try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            if how == 0: # cut anywhere
-                writer.write(data[:random_.randrange(len(data) + 1)])
-            elif how == 1: # slowly
-                for i in range(0, min(len(data), 200), 20):
-                    writer.write(data[i:i + 20])
-                    await asyncio.sleep(0.05)
-            else:
-                writer.write(data)
-            if how >= 2:
-                reply = await asyncio.wait_for(reader.read(random_.choice((1, 100, 100000))), random_.choice((0.05, 1, 5)))
-                tally[reply[9:12].decode("latin1") or "nothing"] = tally.get(reply[9:12].decode("latin1") or "nothing", 0) + 1
-            if random_.randrange(2):
-                writer.transport.abort()
-            else:
-                writer.close()
-        except (OSError, TimeoutError, asyncio.TimeoutError):
-            tally["left"] = tally.get("left", 0) + 1
-        await asyncio.sleep(0)
-
-
-async def abuse(options):
-    server, shown = Server(options, "--max-body", "4", "--queue", "128", "--parallel", "8"), Pictures(options)
-    goods = [ask(q, shown.urls[i % len(shown.urls)], max_tokens=24) for i, q in enumerate(QUESTIONS)]
-    expected = [json.loads((await whole(server.port, good))[1])["choices"] for good in goods]
-    until, tally, honest = time.monotonic() + options.seconds, {}, {"right": 0, "wrong": 0, "429": 0, "failed": 0}
-
-    async def good_client(seed):
-        random_ = random.Random(seed)
-        while time.monotonic() < until:
-            i = random_.randrange(len(goods))
-            try:
-                status, data = await whole(server.port, goods[i])
-            except (OSError, IndexError):
-                honest["failed"] += 1
-                continue
-            if status == 429:
-                honest["429"] += 1
-                await asyncio.sleep(0.2)
-            elif status != 200:
-                honest["failed"] += 1
-                print(status, data[:300])
-            else:
-                honest["right" if json.loads(data)["choices"] == expected[i] else "wrong"] += 1
-
-    await asyncio.gather(*(good_client(i) for i in range(4)),
-                         *(hostile(server.port, until, random.Random(100 + i), goods[i % len(goods)], tally) for i in range(options.hostile)))
-    await asyncio.sleep(1)
-    print(f"{sum(tally.values())} hostile requests: {dict(sorted(tally.items()))}")
-    print(f"honest clients: {honest}; RSS {server.memory():.0f} MiB, most {server.memory('VmHWM'):.0f} MiB, {server.descriptors()} descriptors")
-    server.stop()
-    if honest["wrong"] or honest["failed"] or not honest["right"]:
-        sys.exit("honest clients were not served")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("load", "loop", "gap", "cache", "soak", "abuse"))
+    parser.add_argument("what", choices=("load", "loop", "gap", "cache", "soak", "agree"))
     parser.add_argument("--program", default=str(ROOT / "build/release/cli/vl2"))
     parser.add_argument("--model", default=str(ROOT / "models/demo"))
     parser.add_argument("--clients", type=int, nargs="*", default=[1, 4, 16, 64])
@@ -423,9 +359,8 @@ def main():
     parser.add_argument("--requests", type=int, default=None)
     parser.add_argument("--repeat", type=int, default=9)
     parser.add_argument("--chunk", type=int, default=512)
-    parser.add_argument("--hostile", type=int, default=24)
     options = parser.parse_args()
-    options.requests = options.requests or {"loop": 40, "soak": 20000}.get(options.what)
+    options.requests = options.requests or {"loop": 40, "soak": 20000, "agree": 200}.get(options.what)
     random.seed(1)
     what = globals()[options.what]
     what(options) if options.what == "loop" else asyncio.run(what(options))

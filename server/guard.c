@@ -89,6 +89,38 @@ const char *vl2_guard_check(int *http_status, const vl2_serve_options *options,
     return NULL;
 }
 
+/* ---- where a request ends ---- */
+
+typedef struct framing { /* what its head says of that */
+    size_t hosts, lengths, encodings;
+    bool odd_name, odd_encoding;
+} framing;
+
+static enum MHD_Result note_header(void *user, enum MHD_ValueKind kind, const char *name,
+                                   const char *value) {
+    framing *f = user;
+    (void)kind;
+    f->odd_name |= !*name || strpbrk(name, " \t") != NULL;
+    f->hosts += strcasecmp(name, "Host") == 0;
+    f->lengths += strcasecmp(name, "Content-Length") == 0;
+    if (strcasecmp(name, "Transfer-Encoding") != 0) return MHD_YES;
+    f->encodings++;
+    f->odd_encoding |= !value || strcasecmp(value, "chunked") != 0;
+    return MHD_YES;
+}
+
+const char *vl2_guard_framing(struct MHD_Connection *connection, const char *version) {
+    framing f = {0};
+    MHD_get_connection_values(connection, MHD_HEADER_KIND, note_header, &f);
+    if (f.odd_name) return "a header's name is empty or holds a space";
+    if (f.hosts > 1 || (!f.hosts && strcmp(version, "HTTP/1.1") == 0))
+        return "the request needs one Host header";
+    if (f.odd_encoding) return "Transfer-Encoding can be chunked only";
+    if (f.lengths + f.encodings > 1)
+        return "the body's length is said more than once: one Content-Length or Transfer-Encoding";
+    return NULL;
+}
+
 /* ---- who asks ---- */
 
 static uint64_t mix(uint64_t hash, const void *data, size_t size) { /* FNV-1a */

@@ -14,6 +14,9 @@ struct MHD_Connection;
 /* NULL: go on. Else what is wrong, with the status 401 or 403 in *http_status. */
 const char *vl2_guard_check(int *http_status, const vl2_serve_options *options,
                             struct MHD_Connection *connection, bool needs_key);
+/* NULL, or why it is not clear where this request ends: a proxy before us could see another end, and
+ * what is behind it would pass for somebody's next request. */
+const char *vl2_guard_framing(struct MHD_Connection *connection, const char *version);
 /* Who asks, for fairness: a hash of the key and the address. */
 uint64_t vl2_guard_owner(struct MHD_Connection *connection);
 void vl2_guard_client(char *out, size_t room, struct MHD_Connection *connection); /* address */

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "server/access.h"
 #include "server/guard.h"
+#include "server/reply.h"
 #include "server/site.h"
 #include "server/watch.h"
 
@@ -197,16 +198,22 @@ static enum MHD_Result begin_body(vl2_http *http, exchange *x) {
         return refuse(http, x, 413, "the body is larger than this server takes");
     x->job =
         vl2_job_create(x->route == ROUTE_CHAT ? VL2_JOB_CHAT : VL2_JOB_TOKENIZE, http->options);
-    if (!x->job) return refuse(http, x, 503, "out of memory; try again");
+    if (!x->job) return refuse(http, x, 503, VL2_REPLY_NO_MEMORY);
     x->job->body.cap = http->options->max_body;
     x->job->bodies = &http->bodies;
     return MHD_YES;
 }
 
 /* The request's head is here: whatever can be refused is refused before the body is read. */
-static enum MHD_Result begin(vl2_http *http, const char *url, const char *method, exchange *x) {
+static enum MHD_Result begin(vl2_http *http, const char *url, const char *method,
+                             const char *version, exchange *x) {
     int status;
     x->route = route_of(local_path(http, url), &x->file);
+    const char *unclear = vl2_guard_framing(x->visit.connection, version);
+    if (unclear) {
+        x->visit.last = true;
+        return refuse(http, x, 400, unclear);
+    }
     bool post = x->route == ROUTE_CHAT || x->route == ROUTE_TOKENIZE;
     bool is_public = x->route == ROUTE_HEALTH || x->route == ROUTE_PAGE || x->route == ROUTE_NONE;
     if (is(method, "OPTIONS") && http->options->cors_origin) {
@@ -279,11 +286,10 @@ static enum MHD_Result handle(void *user, struct MHD_Connection *connection, con
                               size_t *size, void **state) {
     vl2_http *http = user;
     exchange *x = *state;
-    (void)version;
     if (!x) {
         x = create_exchange(http, connection, url, method);
         *state = x;
-        return x ? begin(http, url, method, x) : MHD_NO;
+        return x ? begin(http, url, method, version, x) : MHD_NO;
     }
     if (*size) {
         enum MHD_Result result = take_body(http, x, data, *size);

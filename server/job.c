@@ -163,16 +163,17 @@ bool vl2_job_is_gone(vl2_job *job) {
 void vl2_job_fail(vl2_job *job, int http_status, const char *type, const char *param,
                   const char *message) {
     static const char data[] = "data: ", end[] = "\n\ndata: [DONE]\n\n";
-    vl2_buf text = {0};
-    vl2_reply_error(&text, type, param, message, NULL);
+    vl2_buf made = {0};
+    bool ok = vl2_reply_error(&made, type, param, message, NULL) == VL2_OK;
+    const char *text = ok ? made.data : VL2_REPLY_NO_MEMORY_ERROR;
     pthread_mutex_lock(&job->mutex);
     bool begun = job->http_status != 0; /* then this is a stream's last event but one */
     if (begun) append(job, data, sizeof data - 1);
-    append(job, text.data ? text.data : "", text.size);
+    append(job, text, strlen(text));
     if (begun) append(job, end, sizeof end - 1);
-    if (!begun) job->http_status = http_status;
+    if (!begun) job->http_status = ok ? http_status : 503;
     job->finished = true;
     wake(job);
     pthread_mutex_unlock(&job->mutex);
-    vl2_buf_free(&text);
+    vl2_buf_free(&made);
 }

@@ -1,5 +1,6 @@
 #include "server/media.h"
 
+#include "base/beneath.h"
 #include "base/file.h"
 #include "base/mem.h"
 
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #ifdef VL2_HAVE_CURL
 #include <arpa/inet.h>
@@ -86,13 +87,28 @@ static bool unescape(char *text) {
     return true;
 }
 
-/* The real path of folder/name when that lies inside folder; links are followed before looking. */
-static bool inside(char real[PATH_MAX], const char *folder, const char *path) {
-    char root[PATH_MAX];
-    if (!realpath(folder, root) || !realpath(path, real)) return false;
-    size_t n = strlen(root);
-    while (n > 1 && root[n - 1] == '/') n--;
-    return strncmp(real, root, n) == 0 && (real[n] == '/' || n == 1);
+/* An absolute name's part behind the folder, as given or as it really is; NULL: it lies elsewhere. */
+static const char *behind(const char *folder, const char *name) {
+    char real[PATH_MAX];
+    const char *roots[] = {folder, realpath(folder, real) ? real : folder};
+    for (size_t i = 0; i < 2; i++) {
+        size_t n = strlen(roots[i]);
+        while (n && roots[i][n - 1] == '/') n--;
+        if (strncmp(name, roots[i], n) == 0 && name[n] == '/')
+            return name + n + strspn(name + n, "/");
+    }
+    return NULL;
+}
+
+static vl2_status read_beneath(char **out, size_t *n_bytes, const char *name,
+                               const vl2_request_limits *limits, vl2_error *err) {
+    const char *inside = *name == '/' ? behind(limits->media_dir, name) : name;
+    int fd = inside ? vl2_beneath_open(limits->media_dir, inside) : -1;
+    if (fd < 0) return vl2_fail(err, VL2_ERR_IO, "no such file under the server's media folder");
+    vl2_status status =
+        vl2_file_read_fd(out, n_bytes, fd, "the file", limits->picture.max_file_bytes, err);
+    close(fd);
+    return status;
 }
 
 static vl2_status open_file(vl2_picture **out, const char *url, size_t size,
@@ -107,23 +123,15 @@ static vl2_status open_file(vl2_picture **out, const char *url, size_t size,
     if (size > MAX_URL || memchr(url, '\0', size))
         return vl2_fail(err, VL2_ERR_FORMAT, "a URL of %zu bytes, expected at most %d, without NUL",
                         size, MAX_URL);
-    char *name = vl2_mem_strdup(url + skip, size - skip), *path = NULL, real[PATH_MAX];
+    char *name = vl2_mem_strdup(url + skip, size - skip), *bytes = NULL;
+    size_t n_bytes = 0;
     if (!name) return vl2_fail_memory(err, "a file name", size);
-    vl2_status status = VL2_OK;
-    struct stat info;
-    if (!unescape(name)) {
-        status = vl2_fail(err, VL2_ERR_FORMAT, "a file URL holds a broken %% sequence");
-    } else if ((status = vl2_path_join(&path, limits->media_dir, name, err)) == VL2_OK) {
-        bool ok = inside(real, limits->media_dir, path) && stat(real, &info) == 0 &&
-                  S_ISREG(info.st_mode);
-        vl2_error inner = {0};
-        if (!ok)
-            status = vl2_fail(err, VL2_ERR_IO, "no such file under the server's media folder");
-        else if ((status = vl2_picture_open(out, real, &limits->picture, &inner)) != VL2_OK)
-            vl2_fail(err, status,
-                     "the file is not a picture that can be read"); /* the text holds a path */
-    }
-    vl2_mem_free(path);
+    vl2_status status =
+        unescape(name) ? read_beneath(&bytes, &n_bytes, name, limits, err)
+                       : vl2_fail(err, VL2_ERR_FORMAT, "a file URL holds a broken %% sequence");
+    if (status == VL2_OK)
+        status = vl2_picture_decode(out, bytes, n_bytes, "the picture", &limits->picture, err);
+    vl2_mem_free(bytes);
     vl2_mem_free(name);
     return status;
 }

@@ -4,6 +4,12 @@
 
 #include "server/job.h"
 
+/* When there is no memory for a sentence: a message, and an error reply around it. */
+#define VL2_REPLY_NO_MEMORY "out of memory; try again"
+#define VL2_REPLY_NO_MEMORY_ERROR                                                                  \
+    "{\"error\":{\"message\":\"" VL2_REPLY_NO_MEMORY                                               \
+    "\",\"type\":\"server_error\",\"param\":null,\"code\":null}}"
+
 vl2_status vl2_reply_error(vl2_buf *out, const char *type, const char *param, const char *message,
                            vl2_error *err);
 /* A stream's events, each "data: …\n\n". */

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "server/media.h"
+#include "server/reply.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -108,7 +109,7 @@ static vl2_status add_picture(reader *r, message_text *m, const char *param, con
     m->pictures[m->n_pictures++] = picture;
     chat->pictures[chat->n_pictures++] = picture;
     if (vl2_buf_add(&m->text, "<image>\n", 8, NULL) != VL2_OK)
-        return refuse(r, param, VL2_ERR_MEMORY, "out of memory");
+        return refuse(r, param, VL2_ERR_MEMORY, VL2_REPLY_NO_MEMORY);
     return VL2_OK;
 }
 
@@ -117,7 +118,7 @@ static vl2_status add_text(reader *r, message_text *m, const char *param, const 
     const char *text = vl2_json_text(value, &size);
     if (!text) return refuse(r, param, VL2_ERR_ARGUMENT, "must be a string");
     if (vl2_buf_add(&m->text, text, size, NULL) != VL2_OK)
-        return refuse(r, param, VL2_ERR_MEMORY, "out of memory");
+        return refuse(r, param, VL2_ERR_MEMORY, VL2_REPLY_NO_MEMORY);
     return VL2_OK;
 }
 
@@ -152,7 +153,7 @@ static vl2_status read_content(reader *r, message_text *m, vl2_role role, const 
     if (n > MAX_PARTS) return refuse(r, param, VL2_ERR_LIMIT, "more than %d parts", MAX_PARTS);
     m->image_at = vl2_mem_array(n, sizeof *m->image_at);
     m->pictures = vl2_mem_array(n, sizeof(vl2_picture *));
-    if (!m->image_at || !m->pictures) return refuse(r, param, VL2_ERR_MEMORY, "out of memory");
+    if (!m->image_at || !m->pictures) return refuse(r, param, VL2_ERR_MEMORY, VL2_REPLY_NO_MEMORY);
     for (size_t j = 0; j < n; j++) VL2_TRY(add_part(r, m, role, vl2_json_at(content, j), i, j));
     return VL2_OK;
 }
@@ -182,10 +183,10 @@ static vl2_status read_message(reader *r, const vl2_json *value, size_t i) {
     if (status == VL2_OK &&
         !m.image_at) { /* a plain string: an "<image>" in it is plain text, too */
         m.image_at = vl2_mem_calloc(1, sizeof *m.image_at);
-        if (!m.image_at) status = refuse(r, param, VL2_ERR_MEMORY, "out of memory");
+        if (!m.image_at) status = refuse(r, param, VL2_ERR_MEMORY, VL2_REPLY_NO_MEMORY);
     }
     if (status == VL2_OK && !m.text.data && vl2_buf_add(&m.text, "", 0, NULL) != VL2_OK)
-        status = refuse(r, param, VL2_ERR_MEMORY, "out of memory");
+        status = refuse(r, param, VL2_ERR_MEMORY, VL2_REPLY_NO_MEMORY);
     if (status == VL2_OK) {
         message_take(&r->chat->messages[r->chat->n_messages++], &m, role);
         return VL2_OK;
@@ -206,7 +207,7 @@ static vl2_status read_messages(reader *r, const vl2_json *root) {
     r->chat->messages = vl2_mem_calloc(n, sizeof *r->chat->messages);
     r->chat->pictures = vl2_mem_calloc(r->limits->max_images, sizeof(vl2_picture *));
     if (!r->chat->messages || !r->chat->pictures)
-        return refuse(r, "messages", VL2_ERR_MEMORY, "out of memory");
+        return refuse(r, "messages", VL2_ERR_MEMORY, VL2_REPLY_NO_MEMORY);
     for (size_t i = 0; i < n; i++) VL2_TRY(read_message(r, vl2_json_at(list, i), i));
     return VL2_OK;
 }
@@ -277,7 +278,7 @@ static vl2_status add_stop(reader *r, const vl2_json *value) {
                       "must be a string or a list of strings, none empty, 1024 bytes at most, "
                       "without U+0000");
     char *copy = vl2_mem_strdup(text, size);
-    if (!copy) return refuse(r, "stop", VL2_ERR_MEMORY, "out of memory");
+    if (!copy) return refuse(r, "stop", VL2_ERR_MEMORY, VL2_REPLY_NO_MEMORY);
     r->chat->stop[r->chat->n_stop++] = copy;
     return VL2_OK;
 }
@@ -290,7 +291,7 @@ static vl2_status read_stop(reader *r, const vl2_json *root) {
     if (n > MAX_STOPS)
         return refuse(r, "stop", VL2_ERR_LIMIT, "more than %d stop texts", MAX_STOPS);
     r->chat->stop = vl2_mem_calloc(n, sizeof *r->chat->stop);
-    if (!r->chat->stop) return refuse(r, "stop", VL2_ERR_MEMORY, "out of memory");
+    if (!r->chat->stop) return refuse(r, "stop", VL2_ERR_MEMORY, VL2_REPLY_NO_MEMORY);
     for (size_t i = 0; i < n; i++) VL2_TRY(add_stop(r, list ? vl2_json_at(stop, i) : stop));
     return VL2_OK;
 }

@@ -177,6 +177,15 @@ static void fail_job(vl2_scheduler *s, vl2_job *job, int http_status, const char
     end_job(s, job, VL2_COUNT_REQUESTS_ERROR);
 }
 
+/* What failed for want of memory may go well later; all else is an error of `http_status`. */
+static void fail_by(vl2_scheduler *s, vl2_job *job, const vl2_error *err, int http_status) {
+    bool later =
+        err->status == VL2_OK || err->status == VL2_ERR_MEMORY || err->status == VL2_ERR_KV_FULL;
+    fail_job(s, job, later ? 503 : http_status,
+             later || http_status >= 500 ? "server_error" : "invalid_request_error",
+             *err->text ? err->text : VL2_REPLY_NO_MEMORY);
+}
+
 static bool expired(const vl2_scheduler *s, const vl2_job *job) {
     return s->options->request_seconds > 0 &&
            vl2_now() - job->arrived > s->options->request_seconds;
@@ -316,10 +325,8 @@ static bool try_join(vl2_scheduler *s, vl2_job **link) {
     *link = job->next;
     if (status == VL2_OK)
         s->running[s->n_running++] = job;
-    else if (status == VL2_ERR_MEMORY || status == VL2_ERR_KV_FULL)
-        fail_job(s, job, 503, "server_error", err.text);
     else
-        fail_job(s, job, 400, "invalid_request_error", err.text);
+        fail_by(s, job, &err, 400);
     return true;
 }
 
@@ -346,7 +353,7 @@ static bool encode_some(vl2_scheduler *s, vl2_job *job) {
     if (vl2_prompt_encode(job->prompt, s->engine, s->options->views_per_step, &left, &err) !=
         VL2_OK) {
         remove_running(s, job);
-        fail_job(s, job, 500, "server_error", err.text);
+        fail_by(s, job, &err, 500);
         return true;
     }
     vl2_metrics_add(s->metrics, VL2_COUNT_VIEW_STEPS, 1);
@@ -440,7 +447,7 @@ static void finish_job(vl2_scheduler *s, vl2_job *job) {
     const char *model = s->options->model_name;
     remove_running(s, job);
     if ((job->chat.stream ? vl2_reply_end(job, model) : vl2_reply_whole(job, model)) != VL2_OK) {
-        fail_job(s, job, 503, "server_error", "out of memory");
+        fail_job(s, job, 503, "server_error", VL2_REPLY_NO_MEMORY);
         return;
     }
     vl2_job_head(job, 200);
@@ -479,7 +486,7 @@ static void speak_all(vl2_scheduler *s, size_t n) {
         bool last = i + 1 == n || s->stepped[i + 1] != job; /* a job's lanes stand together */
         if (after(s, job, s->stepped_lane[i], &err) != VL2_OK) {
             remove_running(s, job);
-            fail_job(s, job, 500, "server_error", *err.text ? err.text : "out of memory");
+            fail_by(s, job, &err, 500);
             while (i + 1 < n && s->stepped[i + 1] == job) i++; /* the job is no more */
         } else if (last && job->prefilled && all_finished(job)) {
             finish_job(s, job);

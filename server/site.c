@@ -34,6 +34,7 @@ enum MHD_Result vl2_site_answer(const vl2_site *site, vl2_visit *visit, int stat
         MHD_create_response_from_buffer(size, (void *)(uintptr_t)text, MHD_RESPMEM_MUST_COPY);
     if (!response) return MHD_NO;
     vl2_site_headers(site, response, type);
+    if (visit->last) MHD_add_response_header(response, "Connection", "close");
     if (status == 401) MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
     if (retry_after > 0) {
         char seconds[16];
@@ -52,12 +53,14 @@ static const char *error_type(int status) {
     }
 }
 
-/* A text that was made; or, when there was no memory for it, nothing with a 503. */
+/* A text that was made; or, when there was no memory for it, a 503 that says so. */
 static enum MHD_Result made(const vl2_site *site, vl2_visit *visit, int status, const char *type,
                             vl2_buf *text, vl2_status how, double retry_after) {
-    enum MHD_Result result = how == VL2_OK ? vl2_site_answer(site, visit, status, type, text->data,
-                                                             text->size, retry_after)
-                                           : vl2_site_answer(site, visit, 503, json_type, "", 0, 1);
+    static const char none[] = VL2_REPLY_NO_MEMORY_ERROR;
+    enum MHD_Result result =
+        how == VL2_OK
+            ? vl2_site_answer(site, visit, status, type, text->data, text->size, retry_after)
+            : vl2_site_answer(site, visit, 503, json_type, none, sizeof none - 1, 1);
     vl2_buf_free(text);
     return result;
 }

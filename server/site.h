@@ -26,6 +26,7 @@ const vl2_page_file *vl2_page_find(const char *path); /* NULL: none */
 typedef struct vl2_visit {
     struct MHD_Connection *connection;
     int status;
+    bool last; /* the connection ends with the answer */
 } vl2_visit;
 
 void vl2_site_headers(const vl2_site *site, struct MHD_Response *response, const char *type);

@@ -49,7 +49,9 @@ vl2_status vl2_map_open(vl2_map *out, const char *path, vl2_error *err) {
         status = vl2_fail(err, VL2_ERR_LIMIT, "%s is too large for this machine", path);
     else if (info.st_size > 0) {
         void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (data == MAP_FAILED)
+        if (data == MAP_FAILED && errno == ENOMEM)
+            status = vl2_fail_memory(err, path, (size_t)info.st_size);
+        else if (data == MAP_FAILED)
             status = fail_system(err, "map", path, errno);
         else
             map = (vl2_map){.data = data, .size = (size_t)info.st_size};
@@ -106,26 +108,24 @@ static vl2_status read_all(char **data, size_t *size, size_t room, int fd, const
     }
 }
 
-vl2_status vl2_file_read(char **out, size_t *size, const char *path, size_t max_bytes,
-                         vl2_error *err) {
+vl2_status vl2_file_read_fd(char **out, size_t *size, int fd, const char *name, size_t max_bytes,
+                            vl2_error *err) {
     struct stat info;
-    int fd = -1;
-    VL2_TRY(open_to_read(&fd, &info, path, err));
+    if (fstat(fd, &info) != 0) return fail_system(err, "look at", name, errno);
     int flags = fcntl(fd, F_GETFL); /* a pipe is read like a file: waiting */
     if (flags >= 0) (void)fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
     char *data = NULL;
     size_t n = 0, room = 0;
     vl2_status status = VL2_OK;
     if (S_ISREG(info.st_mode) && (uintmax_t)info.st_size > max_bytes)
-        status = vl2_fail(err, VL2_ERR_LIMIT, "%s has %jd bytes, over the limit of %zu", path,
+        status = vl2_fail(err, VL2_ERR_LIMIT, "%s has %jd bytes, over the limit of %zu", name,
                           (intmax_t)info.st_size, max_bytes);
     else if (S_ISREG(info.st_mode) && info.st_size > 0) {
         room = (size_t)info.st_size + 2; /* the last read, which finds the end, needs room too */
         data = vl2_mem_alloc(room);
-        if (!data) status = vl2_fail_memory(err, path, room);
+        if (!data) status = vl2_fail_memory(err, name, room);
     }
-    if (status == VL2_OK) status = read_all(&data, &n, room, fd, path, max_bytes, err);
-    close(fd);
+    if (status == VL2_OK) status = read_all(&data, &n, room, fd, name, max_bytes, err);
     if (status != VL2_OK) {
         vl2_mem_free(data);
         return status;
@@ -134,6 +134,16 @@ vl2_status vl2_file_read(char **out, size_t *size, const char *path, size_t max_
     *out = data;
     if (size) *size = n;
     return VL2_OK;
+}
+
+vl2_status vl2_file_read(char **out, size_t *size, const char *path, size_t max_bytes,
+                         vl2_error *err) {
+    struct stat info;
+    int fd = -1;
+    VL2_TRY(open_to_read(&fd, &info, path, err));
+    vl2_status status = vl2_file_read_fd(out, size, fd, path, max_bytes, err);
+    close(fd);
+    return status;
 }
 
 bool vl2_file_exists(const char *path) {

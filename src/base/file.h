@@ -17,6 +17,9 @@ void vl2_map_prefetch(const vl2_map *map, size_t offset, size_t size);
 /* *out: the whole file, NUL-terminated (vl2_mem_free); over max_bytes is VL2_ERR_LIMIT. */
 vl2_status vl2_file_read(char **out, size_t *size, const char *path, size_t max_bytes,
                          vl2_error *err);
+/* The same of a descriptor, which stays open; `name` is for error texts. */
+vl2_status vl2_file_read_fd(char **out, size_t *size, int fd, const char *name, size_t max_bytes,
+                            vl2_error *err);
 bool vl2_file_exists(const char *path);
 bool vl2_file_is_folder(const char *path);
 /* *out = folder/name or, for an absolute name, a copy of it (vl2_mem_free). */

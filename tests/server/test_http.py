@@ -185,6 +185,36 @@ class OtherServersTest(unittest.TestCase):
         finally:
             self.assertFalse(server.stop())
 
+    def test_kept_beginnings_change_nothing(self):
+        """Where attention has one form, what is computed from a kept beginning on has the bits of the whole: `auto`, too."""
+        model = MINI.parent / "mini-tiny"
+        turns = [user("What is it?", 0), user("And what is beside it, on the left?"), user("Is that all?", 1), user("Say it again.")]
+
+        def talk(server, number):
+            """A conversation; each answer's ids and their logarithms, and how much was known."""
+            messages, said, known = [{"role": "system", "content": f"Be exact, {number % 2}."}], [], 0
+            for turn in turns:
+                messages = [*messages, *turn]
+                status, reply = server.ask(messages=messages, max_tokens=12, logprobs=True, temperature=number % 3 / 2, seed=number)
+                self.assertEqual(status, 200, reply)
+                choice = reply["choices"][0]
+                said.append([(one["token_id"], one["logprob"]) for one in choice["logprobs"]["content"]])
+                known += reply["usage"]["prompt_tokens_details"]["cached_tokens"]
+                messages = [*messages, {"role": "assistant", "content": choice["message"]["content"]}]
+            return said, known
+
+        words = ("--compute", "auto", "--chunk-size", "64", "--max-images", "3", "--ctx-size", "2048", "--kv-tokens", "32768")
+        server = Server(*words, "--prefix-cache", "0", model=model)
+        alone = [talk(server, i) for i in range(6)]
+        self.assertFalse(server.stop())
+        self.assertEqual(sum(known for _, known in alone), 0)
+        server = Server(*words, model=model)
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            together = list(pool.map(lambda i: talk(server, i), range(6)))
+        self.assertFalse(server.stop())
+        self.assertTrue(all(known > 0 for _, known in together))
+        self.assertEqual([said for said, _ in together], [said for said, _ in alone])
+
     def test_media_folder_has_no_way_out(self):
         with tempfile.TemporaryDirectory() as folder:
             (pathlib.Path(folder) / "in.png").write_bytes(PICTURES[0])
@@ -194,7 +224,8 @@ class OtherServersTest(unittest.TestCase):
                 def ask(url):
                     parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "?"}]
                     return server.ask(messages=[{"role": "user", "content": parts}], max_tokens=1)
-                self.assertEqual(ask("file:in.png")[0], 200)
+                for url in ("file:in.png", f"file://{folder}/in.png"):
+                    self.assertEqual(ask(url)[0], 200, url)
                 for url in ("file:link.png", "file:../../etc/passwd", f"file://{MINI}/golden/img1.png", "file:%2e%2e/x", "file:none.png"):
                     status, reply = ask(url)
                     self.assertEqual(status, 400, url)

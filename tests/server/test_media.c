@@ -1,20 +1,16 @@
+#define _GNU_SOURCE /* renameat2, in swapper.h */
 /* Where a picture may come from: addresses nobody is sent to, redirects there, sizes, times, files.
  *
  * The web is a server of this test's own. Its 127.0.0.1 passes as public here and 127.0.0.2 as
  * private, by the seam that media.h gives; which addresses really are private is tested apart. */
+#include "unit/swapper.h"
+
 #include "server/media.h"
 
 #include "base/mem.h"
 
 #include <arpa/inet.h>
 #include <microhttpd.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <cmocka.h>
 
 /* A 1x1 PNM. */
 static const char PICTURE[] = "P6 1 1 255\nabc";
@@ -228,9 +224,55 @@ static void test_fetching(void **state) {
         fetch(w, names[i], "/picture", 10, real, "private");
 }
 
+/* ---- files ---- */
+
+static vl2_status open_file(vl2_picture **out, const char *folder, const char *url,
+                            vl2_error *err) {
+    vl2_request_limits limits = {.media_dir = folder};
+    vl2_picture_options_init(&limits.picture);
+    return vl2_media_open(out, url, strlen(url), &limits, err);
+}
+
+/* A folder that becomes a link to another while we look: never the picture there, which is wider. */
+static void test_a_link_that_is_swapped_in(void **state) {
+    enum { OPENS = 3000 };
+    static const char outside[] = "P6 2 1 255\nabcdef";
+    static const char *const made[] = {"in/away", "in/deep/x", "in/deep", "in", "out/x", "out"};
+    size_t right = 0;
+    char folder[128];
+    swapper w;
+    (void)state;
+    scratch s = scratch_make();
+    assert_int_equal(mkdir(scratch_path(&s, "in"), 0700), 0);
+    assert_int_equal(mkdir(scratch_path(&s, "in/deep"), 0700), 0);
+    assert_int_equal(mkdir(scratch_path(&s, "out"), 0700), 0);
+    assert_int_equal(symlink("../out", scratch_path(&s, "in/away")), 0);
+    scratch_write(&s, "in/deep/x", PICTURE, PICTURE_SIZE);
+    scratch_write(&s, "out/x", outside, sizeof outside - 1);
+    snprintf(folder, sizeof folder, "%s/in", s.folder);
+    swapper_start(&w, folder, "deep", "away");
+    for (int i = 0; i < OPENS; i++) {
+        vl2_picture *picture = NULL;
+        vl2_error err = {0};
+        if (open_file(&picture, folder, "file:deep/x", &err) != VL2_OK) {
+            assert_null(strstr(err.text, s.folder));
+            continue;
+        }
+        assert_int_equal(vl2_picture_width(picture), 1);
+        vl2_picture_free(picture);
+        right++;
+    }
+    swapper_stop(&w);
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++)
+        assert_int_equal(remove(scratch_path(&s, made[i])), 0);
+    scratch_remove(&s);
+    assert_true(right > 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_private_addresses),
                                        cmocka_unit_test(test_base64),
+                                       cmocka_unit_test(test_a_link_that_is_swapped_in),
                                        cmocka_unit_test_setup_teardown(test_fetching, start, stop)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
