@@ -260,16 +260,18 @@ static vl2_job **fairest(vl2_scheduler *s) {
     return best;
 }
 
-/* Rows that are known already need no vision tower. */
-static void use_known_rows(vl2_scheduler *s, vl2_job *job) {
+/* Rows that are known already need no vision tower; true when none is left to be made. */
+static bool use_known_rows(vl2_scheduler *s, vl2_job *job) {
     size_t n;
+    bool all = true;
     const vl2_span *spans = vl2_prompt_spans(job->prompt, &n);
     for (size_t i = 0; i < n; i++) {
         if (spans[i].first_token + spans[i].n_tokens <= job->cached_tokens) continue;
         vl2_rows *rows = vl2_rows_cache_find(s->rows, &job->keys[i]);
         vl2_metrics_add(s->metrics, rows ? VL2_COUNT_ROWS_HIT : VL2_COUNT_ROWS_MISS, 1);
-        if (rows) vl2_prompt_set_rows(job->prompt, i, rows, NULL);
+        all &= rows && vl2_prompt_set_rows(job->prompt, i, rows, NULL) == VL2_OK;
     }
+    return all;
 }
 
 static void remember_rows(vl2_scheduler *s, vl2_job *job) {
@@ -295,7 +297,7 @@ static vl2_status admit(vl2_scheduler *s, vl2_job *job, const vl2_session *from,
                         vl2_error *err) {
     job->cached_tokens = known;
     vl2_prompt_skip(job->prompt, known);
-    use_known_rows(s, job);
+    job->encoded = use_known_rows(s, job);
     job->n_lanes = 1;
     VL2_TRY(vl2_lane_open(&job->lanes[0], s->engine, job, 0, from, known, err));
     VL2_TRY(vl2_session_feed_prompt(job->lanes[0].session, job->prompt, known, err));
@@ -346,20 +348,19 @@ static void remove_running(vl2_scheduler *s, vl2_job *job) {
     s->n_running--;
 }
 
-/* One bounded piece of a picture's way through the vision tower; true while that is not done. */
-static bool encode_some(vl2_scheduler *s, vl2_job *job) {
+/* One bounded piece of a picture's way through the vision tower. */
+static void encode_some(vl2_scheduler *s, vl2_job *job) {
     size_t left = 0;
     vl2_error err = {0};
     if (vl2_prompt_encode(job->prompt, s->engine, s->options->views_per_step, &left, &err) !=
         VL2_OK) {
         remove_running(s, job);
         fail_by(s, job, &err, 500);
-        return true;
+        return;
     }
     vl2_metrics_add(s->metrics, VL2_COUNT_VIEW_STEPS, 1);
     job->encoded = left == 0;
     if (job->encoded) remember_rows(s, job);
-    return true;
 }
 
 /* The oldest job whose prompt is not in its cache yet. */
@@ -385,6 +386,8 @@ static size_t chunk_of(const vl2_scheduler *s, const vl2_job *job) {
     return n < pending ? n : pending;
 }
 
+/* What this turn's step holds: a token of each running sequence and, unless this turn's slow work was
+ * a picture's, a prefill chunk. */
 static size_t plan(vl2_scheduler *s) {
     size_t n = 0;
     for (size_t i = 0; i < s->n_running; i++) {
@@ -394,8 +397,10 @@ static size_t plan(vl2_scheduler *s) {
         }
     }
     vl2_job *slow = slow_job(s);
-    if (slow && !slow->encoded && encode_some(s, slow)) return n;
-    if (slow) add_step(s, &n, slow, 0, chunk_of(s, slow));
+    if (slow && !slow->encoded)
+        encode_some(s, slow);
+    else if (slow)
+        add_step(s, &n, slow, 0, chunk_of(s, slow));
     return n;
 }
 

@@ -124,6 +124,14 @@ class HttpTest(unittest.TestCase):
         _, other = self.server.ask(messages=user("What is it?", 3), max_tokens=4)
         self.assertLess(other["usage"]["prompt_tokens_details"]["cached_tokens"], 10) # other pixels
 
+    def test_the_tower_runs_for_new_pictures_only(self):
+        self.server.ask(messages=user("What is it?", 3), max_tokens=1)
+        before = self.server.metric("vl2_vision_steps_total")
+        self.assertGreater(before, 0)
+        self.server.ask(messages=user("No picture"), max_tokens=1) # a turn of the engine for nothing would count, too
+        self.server.ask(messages=[{"role": "system", "content": "Be brief."}, *user("And here?", 3)], max_tokens=1)
+        self.assertEqual(self.server.metric("vl2_vision_steps_total"), before)
+
     def test_company_changes_nothing(self):
         bodies = [{"messages": user(f"Question {i}?", i % 3), "max_tokens": 10, "temperature": 0.8, "seed": i} for i in range(16)]
         alone = [self.server.ask(**body)[1]["choices"][0]["message"]["content"] for body in bodies]
