@@ -31,7 +31,7 @@ class Server:
         return self.log.read().decode()
 
     def request(self, method, path, body=None, headers=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         raw = json.dumps(body).encode() if isinstance(body, (dict, list)) else body
         connection.request(method, path, raw, headers or {})
         reply = connection.getresponse()

@@ -224,11 +224,11 @@ class ScarceTest(unittest.TestCase):
         """A small file may hold a huge picture: what decoding takes is bounded over all requests."""
         server = Server("--max-images", "16", "--image-cache", "8")
         try:
-            url = png(honest_png(9000)) # 81 million pixels: 243 MB of the 1 GiB there is
-            five = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}] * 5}]
-            status, reply = server.ask(messages=five, max_tokens=1)
+            url = png(honest_png(9900)) # 98 million pixels: 294 MB of the 1 GiB there is
+            four = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}] * 4}]
+            status, reply = server.ask(messages=four, max_tokens=1)
             self.assertEqual(status, 400, reply)
-            self.assertEqual(reply["error"]["param"], "messages[0].content[4]")
+            self.assertEqual(reply["error"]["param"], "messages[0].content[3]")
         finally:
             self.assertFalse(server.stop())
 
