@@ -104,6 +104,15 @@ static void take_sampling(vl2_sampling *s, const cli_options *o) {
     s->seed = o->seed;
 }
 
+static void take_defaults(vl2_serve_options *out, const cli_options *o) {
+    take_sampling(&out->sampling, o);
+    out->max_tokens = o->max_tokens;
+    out->system = o->system;
+    out->stop = o->stop.items;
+    out->n_stop = o->stop.n;
+    out->skip_special = o->skip_special_tokens;
+}
+
 static void take_limits(vl2_serve_options *out, const cli_options *o) {
     out->host = o->host;
     out->port = (unsigned)o->port;
@@ -126,15 +135,14 @@ static void take_limits(vl2_serve_options *out, const cli_options *o) {
     out->log_all = o->verbose;
     out->queue = o->queue;
     out->parallel = o->parallel;
-    out->max_tokens = o->max_tokens;
-    out->chunk_tokens = o->chunk_size ? o->chunk_size : 512;
+    out->chunk_tokens = o->chunk_size;
 }
 
 static vl2_status make_options(vl2_serve_options *out, owned *texts, cli_options *o,
                                vl2_error *err) {
     vl2_serve_options_init(out);
     take_limits(out, o);
-    take_sampling(&out->sampling, o);
+    take_defaults(out, o);
     VL2_TRY(cli_models_find(&texts->path, o->model, err));
     texts->name = vl2_mem_strdup(texts->path, strlen(texts->path));
     if (!texts->name) return vl2_fail_memory(err, "a name", strlen(texts->path));

@@ -197,6 +197,21 @@ static vl2_status read_message(reader *r, const vl2_json *value, size_t i) {
     return status;
 }
 
+/* The server's own system message, where the request begins without one. */
+static vl2_status add_system(reader *r, const vl2_json *first) {
+    const char *text = r->limits->system;
+    size_t size;
+    const char *role = vl2_json_text(vl2_json_get(first, "role"), &size);
+    if (!text || same(role, size, "system") || same(role, size, "developer")) return VL2_OK;
+    vl2_message *message = &r->chat->messages[r->chat->n_messages++];
+    *message = (vl2_message){.role = VL2_ROLE_SYSTEM,
+                             .text = vl2_mem_strdup(text, strlen(text)),
+                             .text_size = strlen(text),
+                             .image_at = vl2_mem_calloc(1, sizeof *message->image_at)};
+    if (message->text && message->image_at) return VL2_OK;
+    return refuse(r, "messages", VL2_ERR_MEMORY, VL2_REPLY_NO_MEMORY);
+}
+
 static vl2_status read_messages(reader *r, const vl2_json *root) {
     const vl2_json *list = vl2_json_get(root, "messages");
     size_t n = vl2_json_size(list);
@@ -204,10 +219,11 @@ static vl2_status read_messages(reader *r, const vl2_json *root) {
         return refuse(r, "messages", VL2_ERR_ARGUMENT, "must be a list of at least one message");
     if (n > MAX_MESSAGES)
         return refuse(r, "messages", VL2_ERR_LIMIT, "more than %d messages", MAX_MESSAGES);
-    r->chat->messages = vl2_mem_calloc(n, sizeof *r->chat->messages);
+    r->chat->messages = vl2_mem_calloc(n + 1, sizeof *r->chat->messages);
     r->chat->pictures = vl2_mem_calloc(r->limits->max_images, sizeof(vl2_picture *));
     if (!r->chat->messages || !r->chat->pictures)
         return refuse(r, "messages", VL2_ERR_MEMORY, VL2_REPLY_NO_MEMORY);
+    VL2_TRY(add_system(r, vl2_json_at(list, 0)));
     for (size_t i = 0; i < n; i++) VL2_TRY(read_message(r, vl2_json_at(list, i), i));
     return VL2_OK;
 }
@@ -270,29 +286,37 @@ static vl2_status read_sampling(reader *r, const vl2_json *root) {
     return VL2_OK;
 }
 
-static vl2_status add_stop(reader *r, const vl2_json *value) {
-    size_t size;
-    const char *text = vl2_json_text(value, &size);
-    if (!text || !size || size > 1024 || memchr(text, '\0', size))
-        return refuse(r, "stop", VL2_ERR_ARGUMENT,
-                      "must be a string or a list of strings, none empty, 1024 bytes at most, "
-                      "without U+0000");
+static vl2_status add_stop(reader *r, const char *text, size_t size) {
     char *copy = vl2_mem_strdup(text, size);
     if (!copy) return refuse(r, "stop", VL2_ERR_MEMORY, VL2_REPLY_NO_MEMORY);
     r->chat->stop[r->chat->n_stop++] = copy;
     return VL2_OK;
 }
 
+static vl2_status read_one_stop(reader *r, const vl2_json *value) {
+    size_t size;
+    const char *text = vl2_json_text(value, &size);
+    if (!text || !size || size > 1024 || memchr(text, '\0', size))
+        return refuse(r, "stop", VL2_ERR_ARGUMENT,
+                      "must be a string or a list of strings, none empty, 1024 bytes at most, "
+                      "without U+0000");
+    return add_stop(r, text, size);
+}
+
 static vl2_status read_stop(reader *r, const vl2_json *root) {
     const vl2_json *stop = said(root, "stop");
-    if (!stop) return VL2_OK;
+    const vl2_request_limits *limits = r->limits;
     bool list = vl2_json_kind_of(stop) == VL2_JSON_ARRAY;
-    size_t n = list ? vl2_json_size(stop) : 1;
-    if (n > MAX_STOPS)
+    size_t n = list ? vl2_json_size(stop) : stop ? 1 : limits->n_stop;
+    if (!n) return VL2_OK;
+    if (stop && n > MAX_STOPS)
         return refuse(r, "stop", VL2_ERR_LIMIT, "more than %d stop texts", MAX_STOPS);
     r->chat->stop = vl2_mem_calloc(n, sizeof *r->chat->stop);
     if (!r->chat->stop) return refuse(r, "stop", VL2_ERR_MEMORY, VL2_REPLY_NO_MEMORY);
-    for (size_t i = 0; i < n; i++) VL2_TRY(add_stop(r, list ? vl2_json_at(stop, i) : stop));
+    for (size_t i = 0; i < n; i++)
+        VL2_TRY(!stop  ? add_stop(r, limits->stop[i], strlen(limits->stop[i]))
+                : list ? read_one_stop(r, vl2_json_at(stop, i))
+                       : read_one_stop(r, stop));
     return VL2_OK;
 }
 
@@ -341,6 +365,7 @@ static vl2_status read_fields(reader *r, const vl2_json *root) {
     chat->n = 1;
     VL2_TRY(read_size(r, root, "n", &chat->n, 1, VL2_JOB_MAX_CHOICES));
     VL2_TRY(read_bool(r, root, "stream", &chat->stream));
+    chat->skip_special = r->limits->skip_special;
     VL2_TRY(read_bool(r, root, "skip_special_tokens", &chat->skip_special));
     const vl2_json *options = said(root, "stream_options");
     if (options && vl2_json_kind_of(options) != VL2_JSON_OBJECT)

@@ -7,7 +7,11 @@
 
 typedef struct vl2_request_limits {
     size_t max_images, max_tokens;
-    vl2_sampling sampling; /* defaults */
+    vl2_sampling sampling; /* defaults, like the next four */
+    const char *system;    /* NULL: no system message */
+    const char *const *stop;
+    size_t n_stop;
+    bool skip_special;
     vl2_picture_options picture;
     vl2_budget *pictures; /* bytes of decoded ones, all requests together; NULL: no bound */
     bool allow_remote;

@@ -39,12 +39,17 @@ static size_t most_lanes(const vl2_scheduler *s) {
     return s->options->parallel * VL2_JOB_MAX_CHOICES + 1;
 }
 
-static size_t most_rows(const vl2_scheduler *s) {
-    return s->options->chunk_tokens + s->options->parallel * VL2_JOB_MAX_CHOICES;
+static size_t chunk_size(const vl2_scheduler *s, const vl2_engine *engine) {
+    size_t n = s->options->chunk_tokens;
+    return n ? n : vl2_engine_info(engine)->ctx_tokens;
+}
+
+static size_t most_rows(const vl2_scheduler *s, const vl2_engine *engine) {
+    return chunk_size(s, engine) + s->options->parallel * VL2_JOB_MAX_CHOICES;
 }
 
 size_t vl2_scheduler_scratch(const vl2_scheduler *s, const vl2_engine *engine) {
-    return vl2_batch_plan(engine, most_rows(s), most_lanes(s));
+    return vl2_batch_plan(engine, most_rows(s, engine), most_lanes(s));
 }
 
 static vl2_status set_up(vl2_scheduler *s, vl2_error *err) {
@@ -52,7 +57,7 @@ static vl2_status set_up(vl2_scheduler *s, vl2_error *err) {
     s->block = vl2_engine_info(s->engine)->kv_block_tokens;
     if (!s->rows) VL2_TRY(vl2_rows_cache_create(&s->rows, s->options->image_cache, err));
     if (!s->prefixes) VL2_TRY(vl2_prefix_cache_create(&s->prefixes, s->options->prefixes, err));
-    return vl2_batch_create(&s->batch, s->engine, most_rows(s), most_lanes(s), err);
+    return vl2_batch_create(&s->batch, s->engine, most_rows(s, s->engine), most_lanes(s), err);
 }
 
 static void take_down(vl2_scheduler *s) {
@@ -382,7 +387,7 @@ static void add_step(vl2_scheduler *s, size_t *n, vl2_job *job, size_t lane, siz
 static size_t chunk_of(const vl2_scheduler *s, const vl2_job *job) {
     const vl2_session *session = job->lanes[0].session;
     size_t at = vl2_session_length(session), pending = vl2_session_pending(session);
-    size_t n = s->options->chunk_tokens - at % s->options->chunk_tokens;
+    size_t size = chunk_size(s, s->engine), n = size - at % size;
     return n < pending ? n : pending;
 }
 

@@ -30,10 +30,15 @@ typedef struct vl2_serve_options {
     size_t body_memory;    /* bytes of bodies that are being received and read, all together */
     size_t picture_memory; /* bytes of decoded pictures, all requests together */
     uint64_t max_pixels;
-    size_t chunk_tokens;
+    size_t chunk_tokens; /* of a prompt, computed at once; 0: all of them */
     size_t views_per_step;
     vl2_engine_options engine;
-    vl2_sampling sampling; /* what a request does not say */
+    /* What a request does not say. */
+    vl2_sampling sampling;
+    const char *system;      /* NULL: no system message */
+    const char *const *stop; /* [n_stop] */
+    size_t n_stop;
+    bool skip_special;
     /* One line each, for people; called from any thread. */
     void (*say)(void *user, const char *line);
     void *user;

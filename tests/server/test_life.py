@@ -108,6 +108,29 @@ class LifeTest(unittest.TestCase):
         self.assertEqual((said[0]["completion_tokens"], said[0]["result"]), (3, "ok"))
         self.assertFalse(server.stop())
 
+    def test_what_a_request_does_not_say(self):
+        server = Server()
+        full = {"messages": [{"role": "system", "content": "Be <|grounding|> exact."}, *user("Talk")], "max_tokens": 20, "temperature": 1.5, "seed": 4}
+        said = server.ask(**full)[1]
+        text = said["choices"][0]["message"]["content"]
+        stripped = server.ask(**full, skip_special_tokens=True)[1]["choices"][0]["message"]["content"]
+        self.assertFalse(server.stop())
+        stop = text[len(text) // 2]
+        server = Server("--system", "Be <|grounding|> exact.", "--stop", stop, "--max-tokens", "20", "--temperature", "1.5", "--seed", "4",
+                        "--skip-special-tokens", "--chunk-size", "0")
+        try:
+            reply = server.ask(messages=user("Talk"), stop=[], skip_special_tokens=False)[1]
+            self.assertEqual(reply["choices"][0]["message"]["content"], text)
+            self.assertEqual(reply["usage"]["prompt_tokens"], said["usage"]["prompt_tokens"])
+            self.assertEqual(server.ask(messages=user("Talk"), stop=[])[1]["choices"][0]["message"]["content"], stripped)
+            cut = server.ask(messages=user("Talk"), skip_special_tokens=False)[1]["choices"][0]
+            self.assertEqual((cut["message"]["content"], cut["finish_reason"]), (text[:text.index(stop)].strip(), "stop"))
+            for role in ("system", "developer"): # the request's own is the only one
+                own = server.ask(messages=[{"role": role, "content": "x"}, *user("Talk")])[1]
+                self.assertLess(own["usage"]["prompt_tokens"], reply["usage"]["prompt_tokens"])
+        finally:
+            self.assertFalse(server.stop())
+
     def test_what_it_says_at_the_start(self):
         server = Server("--threads", "2")
         said = server.said()
