@@ -528,6 +528,15 @@ static void take_incoming(vl2_scheduler *s) {
     s->incoming_end = &s->incoming;
 }
 
+static void gauge(vl2_scheduler *s) {
+    vl2_metrics_set(s->metrics, VL2_GAUGE_RUNNING, (double)s->n_running);
+    vl2_metrics_set(s->metrics, VL2_GAUGE_WAITING, (double)(vl2_scheduler_load(s) - s->n_running));
+    if (!s->batch) return;
+    vl2_metrics_set(s->metrics, VL2_GAUGE_KV_FREE, (double)vl2_kv_tokens_free(s->engine));
+    vl2_metrics_set(s->metrics, VL2_GAUGE_PREFIX_TOKENS,
+                    (double)vl2_prefix_cache_tokens(s->prefixes));
+}
+
 /* Waits until there is work or the end; false at the end. */
 static bool wait_for_work(vl2_scheduler *s) {
     pthread_mutex_lock(&s->mutex);
@@ -538,6 +547,7 @@ static bool wait_for_work(vl2_scheduler *s) {
         pthread_cond_timedwait(&s->wake, &s->mutex, &until);
         pthread_mutex_unlock(&s->mutex);
         rest(s);
+        gauge(s); /* who was refused before he came here has left since */
         pthread_mutex_lock(&s->mutex);
     }
     take_incoming(s);
@@ -553,15 +563,6 @@ static void end_all(vl2_scheduler *s) {
         fail_job(s, job, 503, "server_error", "the server is stopping");
     }
     fail_all(s, 503, "the server is stopping");
-}
-
-static void gauge(vl2_scheduler *s) {
-    vl2_metrics_set(s->metrics, VL2_GAUGE_RUNNING, (double)s->n_running);
-    vl2_metrics_set(s->metrics, VL2_GAUGE_WAITING, (double)(vl2_scheduler_load(s) - s->n_running));
-    if (!s->batch) return;
-    vl2_metrics_set(s->metrics, VL2_GAUGE_KV_FREE, (double)vl2_kv_tokens_free(s->engine));
-    vl2_metrics_set(s->metrics, VL2_GAUGE_PREFIX_TOKENS,
-                    (double)vl2_prefix_cache_tokens(s->prefixes));
 }
 
 static void *work(void *user) {

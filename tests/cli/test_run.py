@@ -1,6 +1,7 @@
 """vl2 run: answers, JSON, pictures from files and stdin, pipes, Ctrl-C, a full disk."""
 import json
 import os
+import pathlib
 import signal
 import struct
 import subprocess
@@ -142,10 +143,21 @@ class Streams(ProgramTest):
         self.assertEqual((status, err), (130, b""))
         self.assertTrue(out.endswith(b"\n") and len(out) > 1, out)
 
+    def listens(self, process):
+        """Waits until it handles SIGINT: a slow machine takes its time to get there."""
+        deadline = time.monotonic() + 60
+        caught = "0"
+        while not int(caught, 16) >> (signal.SIGINT - 1) & 1:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
+            status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+            caught = next(line.split()[1] for line in status.split("\n") if line.startswith("SigCgt"))
+
     def test_ctrl_c_before_the_first_word(self):
         process = subprocess.Popen([PROGRAM, "run", "-m", str(MINI)], stdin=subprocess.PIPE,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
-        time.sleep(0.3)
+        self.listens(process)
+        time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
         self.assertEqual((process.returncode, out, err), (130, b"", b""))
@@ -158,7 +170,8 @@ class Streams(ProgramTest):
         for words in (("run", "-i", str(pipe), "What?"), ("bench",), ("tokenize",)):
             process = subprocess.Popen([PROGRAM, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                        stderr=subprocess.PIPE, env=environment())
-            time.sleep(0.2)
+            self.listens(process)
+            time.sleep(0.1)
             begun = time.monotonic()
             process.send_signal(signal.SIGINT)
             out, _ = process.communicate(timeout=60)

@@ -158,6 +158,19 @@ class HttpTest(unittest.TestCase):
         self.assertGreaterEqual(self.server.metric('vl2_requests_total{result="cancelled"}'), before)
         self.assertEqual(self.server.ask(messages=user("still there?"), max_tokens=2)[0], 200)
 
+    def test_nobody_waits_for_ever_in_the_figures(self):
+        """A request that is still being read while another ends, and then is refused."""
+        slow = json.dumps({"messages": [{"role": "user", "content": [picture(0), picture(1), picture(2), {"type": "video"}]}]}).encode()
+        with concurrent.futures.ThreadPoolExecutor(12) as pool:
+            refused = [pool.submit(self.server.request, "POST", "/v1/chat/completions", slow) for _ in range(40)]
+            served = [pool.submit(self.server.ask, messages=user(f"hello {i}"), max_tokens=2) for i in range(20)]
+            self.assertEqual({one.result()[0] for one in refused} - {429}, {400})
+            self.assertEqual({one.result()[0] for one in served} - {429}, {200})
+        deadline = time.monotonic() + 30
+        while self.server.metric("vl2_requests_waiting") + self.server.metric("vl2_requests_running"):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.1)
+
     def test_a_full_context_is_said(self):
         status, reply = self.server.ask(messages=user("word " * 6000), max_tokens=4)
         self.assertEqual(status, 400)
