@@ -109,8 +109,9 @@ typedef struct vl2_ops {
     /* out[i,:] = row ids[i] of the table */
     void (*embed)(vl2_backend *be, float *out, size_t ldo, const vl2_mat *table, const int32_t *ids,
                   size_t n);
-    /* Stores a row of n floats as kv_type (VL2_F32 or VL2_BF16). */
-    void (*store_kv)(void *out, vl2_dtype kv_type, const float *x, size_t n);
+    /* Stores m rows of `width` floats as kv_type (VL2_F32 or VL2_BF16), one behind the other. */
+    void (*store_kv)(vl2_backend *be, void *out, vl2_dtype kv_type, const float *x, size_t ldx,
+                     size_t m, size_t width);
 } vl2_ops;
 
 typedef struct vl2_backend_options {

@@ -23,6 +23,9 @@ typedef struct vl2_attn_tables { /* a call's sequences and their blocks */
 } vl2_attn_tables;
 
 void vl2_attn_carve(vl2_arena *arena, vl2_attn_tables *out, size_t max_seqs, size_t max_tokens);
+/* Puts all rows' keys and values, [R,width] each (v NULL: the keys are all there is), into the cache. */
+void vl2_attn_store(vl2_backend *be, const vl2_attn_rows *rows, size_t layer, const float *k,
+                    const float *v, size_t width);
 /* Lists n parts with all that is cached for them of `layer` up to their last row; returns how many
  * of them have rows. */
 size_t vl2_attn_list(const vl2_attn_tables *tables, const vl2_attn_part *parts, size_t n,

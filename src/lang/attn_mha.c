@@ -18,15 +18,7 @@ void vl2_attn_mha_store(vl2_backend *be, const float *normed, const vl2_attn_row
     be->ops->linear(be, s->v, width, normed, d, r, &layer->v.w, &layer->v.b, VL2_EPI_NONE, false);
     be->ops->rope(be, s->k, width, r, lang->kv_heads, lang->head_dim, lang->head_dim / 2, rows->cos,
                   rows->sin, lang->interleaved);
-    for (size_t p = 0; p < rows->n_parts; p++) {
-        const vl2_attn_part *part = &rows->parts[p];
-        const vl2_dtype type = vl2_kv_pool_type(part->kv->pool);
-        for (size_t i = 0; i < part->n_rows; i++) {
-            const size_t t = part->position + i, at = (part->row + i) * width;
-            be->ops->store_kv(vl2_kv_k(part->kv, index, t), type, s->k + at, width);
-            be->ops->store_kv(vl2_kv_v(part->kv, index, t), type, s->v + at, width);
-        }
-    }
+    vl2_attn_store(be, rows, index, s->k, s->v, width);
 }
 
 void vl2_attn_mha_attend(vl2_backend *be, float *x, const float *normed, const vl2_attn_rows *rows,

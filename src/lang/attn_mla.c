@@ -43,14 +43,7 @@ void vl2_attn_mla_store(vl2_backend *be, const float *normed, const vl2_attn_row
                     VL2_EPI_NONE, false);
     be->ops->rmsnorm(be, s->c, width, s->c, width, r, c, &layer->kv_norm.w, norm_eps);
     be->ops->rope(be, s->c + c, width, r, 1, dr, dr / 2, rows->cos, rows->sin, true);
-    for (size_t p = 0; p < rows->n_parts; p++) {
-        const vl2_attn_part *part = &rows->parts[p];
-        const vl2_dtype type = vl2_kv_pool_type(part->kv->pool);
-        for (size_t i = 0; i < part->n_rows; i++) {
-            be->ops->store_kv(vl2_kv_k(part->kv, index, part->position + i), type,
-                              s->c + (part->row + i) * width, width);
-        }
-    }
+    vl2_attn_store(be, rows, index, s->c, NULL, width);
 }
 
 /* q [R,H,Dn+Dr], the rope part rotated. */

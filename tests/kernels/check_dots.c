@@ -246,14 +246,14 @@ static void check_alone(check *c, vl2_dtype type, size_t n, size_t k) {
     const float *row = q;
     c->k->transpose[type](kt, rows, stride, n, k);
     c->k->outer(e, VL2_ATTN_KEYS, &row, 1, kt, VL2_ATTN_KEYS, VL2_ATTN_KEYS, k);
-    c->k->scores[type](s, q, rows, stride, n, k);
+    c->k->scores[type](s, q, rows, stride, n, k, n % 2 ? rows : NULL);
     check_that(c, memcmp(s, e, n * sizeof *s) == 0 && check_intact(s, VL2_ATTN_KEYS),
                "scores %s n %zu k %zu", vl2_dtype_of(type)->name, n, k);
     float *o = check_guarded(k), *f = check_guarded(kp);
     row = e;
     for (size_t i = 0; i < n; i++) c->k->widen[type](wide + i * kp, rows + i * stride, k);
     c->k->outer(f, kp, &row, 1, wide, kp, kp, n);
-    c->k->weighted[type](o, e, rows, stride, n, k);
+    c->k->weighted[type](o, e, rows, stride, n, k, n % 2 ? rows : NULL);
     check_that(c, memcmp(o, f, k * sizeof *o) == 0 && check_intact(o, k), "weighted %s n %zu k %zu",
                vl2_dtype_of(type)->name, n, k);
     float *guarded[] = {s, e, o, f};

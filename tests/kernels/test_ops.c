@@ -317,10 +317,9 @@ static void attention_rows_alone(void **state) {
 }
 
 /* Sequences together as each alone. */
-static void sequences_case(vl2_backend *be, vl2_dtype type) {
-    enum { DIM = 20, HEADS_ = 2, SEQS = 4 };
-    if (type != VL2_BF16) return;
-    static const size_t ROWS[SEQS] = {1, 7, 1, 3}, LENGTH[SEQS] = {200, 64, 5, 90};
+enum { DIM = 20, HEADS_ = 2, SEQS = 4 };
+static void sequences_of(vl2_backend *be, vl2_dtype type, const size_t ROWS[SEQS],
+                         const size_t LENGTH[SEQS]) {
     vl2_mat k = matrix(type, 256, HEADS_ * DIM), v = matrix(type, 256, HEADS_ * DIM);
     vl2_kv_block blocks[4];
     vl2_attn_seq seqs[SEQS];
@@ -366,9 +365,45 @@ static void sequences_case(vl2_backend *be, vl2_dtype type) {
     free(alone);
 }
 
+static void sequences_case(vl2_backend *be, vl2_dtype type) {
+    static const size_t MIXED[SEQS] = {1, 7, 1, 3}, SINGLE[SEQS] = {1, 1, 1, 1};
+    if (type != VL2_BF16) return;
+    sequences_of(be, type, MIXED, (const size_t[]){200, 64, 5, 90});
+    sequences_of(be, type, SINGLE, (const size_t[]){200, 64, 5, 256});
+}
+
 static void sequences_alone(void **state) {
     (void)state;
     with_all(sequences_case);
+}
+
+/* Rows as the cache has them: bit for bit, one behind the other, nothing beside. */
+static void store_case(vl2_backend *be, vl2_dtype type) {
+    enum { ROWS = 61, WIDTH = 1003, APART = WIDTH + 6, BEHIND = 8 };
+    if (type == VL2_F16) return; /* no cache has it */
+    const size_t bytes = ROWS * WIDTH * element(type);
+    float *x = floats(ROWS * APART);
+    char *out = malloc(bytes + BEHIND);
+    assert_non_null(out);
+    x[3] = NAN;
+    x[APART + 1] = -INFINITY;
+    memset(out, 0x5a, bytes + BEHIND);
+    be->ops->store_kv(be, out, type, x, APART, ROWS, WIDTH);
+    for (size_t i = 0; i < ROWS * WIDTH; i++) {
+        const float from = x[i / WIDTH * APART + i % WIDTH];
+        const uint16_t bits = vl2_f32_to_bf16(from);
+        const void *want = type == VL2_F32 ? (const void *)&from : (const void *)&bits;
+        assert_memory_equal(out + i * element(type), want, element(type));
+    }
+    for (size_t i = 0; i < BEHIND; i++) assert_int_equal(out[bytes + i], 0x5a);
+    be->ops->store_kv(be, out, type, x, APART, 0, WIDTH);
+    free(x);
+    free(out);
+}
+
+static void stores_rows(void **state) {
+    (void)state;
+    everywhere(store_case, VL2_BF16 + 1);
 }
 
 /* ---- the rest ----------------------------------------------------------------------------------- */
@@ -420,8 +455,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(linear_rows_alone), cmocka_unit_test(groups_rows_alone),
         cmocka_unit_test(heads_rows_alone),  cmocka_unit_test(attention_rows_alone),
-        cmocka_unit_test(sequences_alone),   cmocka_unit_test(combine_and_embed),
-        cmocka_unit_test(levels_are_named),
+        cmocka_unit_test(stores_rows),       cmocka_unit_test(sequences_alone),
+        cmocka_unit_test(combine_and_embed), cmocka_unit_test(levels_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -106,15 +106,17 @@ static void merge(const job *j, float *o, float *max, float *sum, const float *p
     }
 }
 
-/* The same for a part of one row, straight from the cache: widening a block pays for several only. */
-static void tile_alone(const job *j, const part *p, const lane *l, const keys *b, float *max,
-                       float *sum) {
+/* The same for a part of one row, straight from the cache: widening a block pays for several only.
+ * Keys and values from `next` on (or NULL) are asked for. */
+static void tile_alone(const job *j, const part *p, const lane *l, const keys *b, const keys *next,
+                       float *values, float *max, float *sum) {
     const vl2_attn *a = j->a;
     const vl2_kernels *k = &j->cpu->kernels;
     size_t seen = visible(j, p, 0, b);
-    k->scores[a->kv_type](l->s, query(j, p, 0), b->k, a->k_token * j->element, b->n, a->k_dim);
+    k->scores[a->kv_type](l->s, query(j, p, 0), b->k, a->k_token * j->element, b->n, a->k_dim,
+                          next->k);
     k->softmax(l->s, seen, a->scale, max, sum);
-    k->weighted[a->kv_type](l->p, l->s, b->v, a->v_token * j->element, b->n, a->v_dim);
+    k->weighted[a->kv_type](values, l->s, b->v, a->v_token * j->element, b->n, a->v_dim, next->v);
 }
 
 /* ---- all blocks, one thread ------------------------------------------------------------------- */
@@ -151,6 +153,7 @@ static void part_task(void *context, size_t i, int thread) {
     const job *j = context;
     part p = part_at(j, i);
     lane l = lane_of(j, thread);
+    const keys none = {0};
     keys b = {0};
     open_rows(j, &p, &l);
     for (size_t block = 0, token = 0; next_keys(j, &p, &b, &block, &token);) {
@@ -163,7 +166,7 @@ static void part_task(void *context, size_t i, int thread) {
             if (p.n > 1)
                 tile(j, &p, &l, &b, r, n, max, sum);
             else
-                tile_alone(j, &p, &l, &b, max, sum);
+                tile_alone(j, &p, &l, &b, &none, l.p, max, sum);
             for (size_t q = 0; q < n; q++)
                 merge(j, sums_of(j, &p, r + q), &l.max[r + q], &l.sum[r + q], l.p + q * j->vp,
                       max[q], sum[q]);
@@ -190,6 +193,7 @@ static void blocks_task(void *context, size_t index, int thread) {
     size_t i = index % j->tasks, from = index / j->tasks * j->blocks_per_part, number = 0;
     part p = part_at(j, i);
     lane l = lane_of(j, thread);
+    const keys none = {0};
     keys b = {0};
     for (size_t block = 0, token = 0; next_keys(j, &p, &b, &block, &token); number++) {
         if (number < from || number >= from + j->blocks_per_part) continue;
@@ -201,7 +205,7 @@ static void blocks_task(void *context, size_t index, int thread) {
             if (p.n > 1)
                 tile(j, &p, &l, &b, r, n, max, sum);
             else
-                tile_alone(j, &p, &l, &b, max, sum);
+                tile_alone(j, &p, &l, &b, &none, l.p, max, sum);
             for (size_t q = 0; q < n; q++) {
                 float *out = partial(j, i, number, r + q);
                 memcpy(out, l.p + q * j->vp, j->a->v_dim * sizeof *out);
@@ -248,6 +252,65 @@ static bool run_split(job *j) {
     return true;
 }
 
+/* ---- one query a sequence (decoding) ----------------------------------------------------------- */
+
+/* A block's heads, while the next block is asked for in the order in which it lies. */
+static void unit_block(const decode *d, const vl2_attn_seq *seq, const lane *l, keys b, keys next,
+                       float *out) {
+    const job *j = d->j;
+    const vl2_attn *a = j->a;
+    part p = {.seq = seq, .n = 1};
+    if (a->k_token != a->heads * a->k_dim || a->v_token != a->heads * a->v_dim)
+        next.k = next.v = NULL;
+    for (; p.kv_head < a->heads; p.kv_head++, out += d->floats) {
+        tile_alone(j, &p, l, &b, &next, out, out + a->v_dim, out + a->v_dim + 1);
+        if (next.k) next.k += b.n * a->k_dim * j->element;
+        if (next.v) next.v += b.n * a->v_dim * j->element;
+        b.k += a->k_head * j->element;
+        b.v += a->v_head * j->element;
+    }
+}
+
+static void unit_task(void *context, size_t i, int thread) {
+    const decode *d = context;
+    const job *j = d->j;
+    float *at;
+    const part p = {.seq = find_unit(d, &i, &at), .n = 1};
+    lane l = lane_of(j, thread);
+    keys b = {0};
+    size_t number = 0, from = i * d->per_unit, end = from + d->per_unit;
+    for (size_t block = 0, token = 0; next_keys(j, &p, &b, &block, &token); number++) {
+        if (number < from) continue;
+        if (number == end || visible(j, &p, 0, &b) == 0) return;
+        keys next = b;
+        size_t next_block = block, next_token = token;
+        if (number + 1 == end || !next_keys(j, &p, &next, &next_block, &next_token))
+            next = (keys){0};
+        unit_block(d, p.seq, &l, b, next, one_result(d, at, number, 0));
+    }
+}
+
+static void head_task(void *context, size_t i, int thread) {
+    const decode *d = context;
+    const job *j = d->j;
+    const vl2_attn *a = j->a;
+    const part p = {.seq = &a->seqs[i / a->heads], .kv_head = i % a->heads, .n = 1};
+    float *at = seq_results(d, p.seq), *o = result(j, &p, 0), max = -INFINITY, sum = 0.0f;
+    (void)thread;
+    for (size_t n = 0, blocks = seen_blocks(j, p.seq); n < blocks; n++) {
+        const float *one = one_result(d, at, n, p.kv_head);
+        merge(j, o, &max, &sum, one, one[a->v_dim], one[a->v_dim + 1]);
+    }
+    close_row(j, &p, 0, max, sum);
+}
+
+static bool run_decode(const job *j) {
+    decode d = {.j = j, .floats = j->a->v_dim + 2};
+    return share_decode(&d, 2 * (size_t)j->cpu->threads, unit_task, head_task, &d);
+}
+
+/* ---- the operation ---------------------------------------------------------------------------- */
+
 void vl2_attention_run(vl2_backend *be, const vl2_attn *attn) {
     job j = {.cpu = vl2_cpu_of(be),
              .a = attn,
@@ -261,5 +324,6 @@ void vl2_attention_run(vl2_backend *be, const vl2_attn *attn) {
         return;
     }
     for (size_t i = 0; i < attn->n_seqs; i++) j.tasks += seq_parts(&j, &attn->seqs[i]);
-    if (j.tasks && !run_split(&j)) vl2_pool_run(be->pool, j.tasks, part_task, &j);
+    if (j.tasks && !run_decode(&j) && !run_split(&j))
+        vl2_pool_run(be->pool, j.tasks, part_task, &j);
 }

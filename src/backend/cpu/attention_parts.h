@@ -100,4 +100,72 @@ static inline size_t count_keys(const job *j, const part *p) {
     return n;
 }
 
+/* ---- one query a sequence (decoding): blocks shared out, all heads of a block together -------------
+ *
+ * The heads' values of a token lie side by side, and the CPU fetches on ahead of what is read: whoever
+ * takes one head must take the others while they are at hand. A unit is some blocks of one sequence;
+ * what each block and head give goes to the shared scratch, and is merged head by head. */
+
+enum { VL2_DECODE_UNIT = 8 }; /* blocks of a unit at most */
+
+typedef struct decode {
+    const job *j;
+    size_t floats; /* that one block and head give */
+    size_t per_unit;
+} decode;
+
+static inline size_t seen_blocks(const job *j, const vl2_attn_seq *seq) {
+    const part p = {.seq = seq, .n = 1};
+    size_t n = 0;
+    keys b = {0};
+    for (size_t block = 0, token = 0; next_keys(j, &p, &b, &block, &token); n++)
+        if (visible(j, &p, 0, &b) == 0) break;
+    return n;
+}
+
+/* Of a sequence: block `number`, head `head`, the sequence's own results beginning at `at`. */
+static inline float *one_result(const decode *d, float *at, size_t number, size_t head) {
+    return at + (number * d->j->a->heads + head) * d->floats;
+}
+static inline float *seq_results(const decode *d, const vl2_attn_seq *seq) {
+    float *at = (float *)d->j->cpu->shared;
+    for (const vl2_attn_seq *s = d->j->a->seqs; s < seq; s++)
+        at = one_result(d, at, seen_blocks(d->j, s), 0);
+    return at;
+}
+
+/* The sequence that unit *i belongs to; *i becomes its own number, *at where its results begin. */
+static inline const vl2_attn_seq *find_unit(const decode *d, size_t *i, float **at) {
+    const vl2_attn_seq *seq = d->j->a->seqs;
+    *at = (float *)d->j->cpu->shared;
+    for (;; seq++) {
+        size_t blocks = seen_blocks(d->j, seq), units = (blocks + d->per_unit - 1) / d->per_unit;
+        if (*i < units) return seq;
+        *i -= units;
+        *at = one_result(d, *at, blocks, 0);
+    }
+}
+
+/* True if it ran: every sequence has one row, every head keys of its own, blocks are not fewer than
+ * `least`, the room is enough. */
+static inline bool share_decode(decode *d, size_t least, vl2_task_fn unit, vl2_task_fn head,
+                                void *context) {
+    const vl2_attn *a = d->j->a;
+    size_t blocks = 0, units = 0;
+    if (d->j->group != 1 || !a->first || !a->last) return false;
+    for (size_t i = 0; i < a->n_seqs; i++) {
+        if (a->seqs[i].n_rows != 1) return false;
+        blocks += seen_blocks(d->j, &a->seqs[i]);
+    }
+    if (blocks < least || blocks * a->heads * d->floats > d->j->cpu->shared_bytes / sizeof(float))
+        return false;
+    size_t wanted = 4 * (size_t)d->j->cpu->threads, most = VL2_DECODE_UNIT;
+    d->per_unit = vl2_cpu_min(most, blocks / wanted + 1);
+    for (size_t i = 0; i < a->n_seqs; i++)
+        units += (seen_blocks(d->j, &a->seqs[i]) + d->per_unit - 1) / d->per_unit;
+    vl2_pool_run(d->j->cpu->base.pool, units, unit, context);
+    vl2_pool_run(d->j->cpu->base.pool, a->n_seqs * a->heads, head, context);
+    return true;
+}
+
 #endif

@@ -17,8 +17,7 @@ enum {
     KEYS_CAUSAL = 64,      /* of a block */
     KEYS_ALL = 256,        /* of a block where all see all, unless heads are long */
     LONG_HEADS = 512,      /* k and v together */
-    SPLIT_BLOCKS = 8,      /* fewer blocks are not worth sharing out */
-    MOST_UNIT = 8          /* blocks of a task at most, decoding */
+    SPLIT_BLOCKS = 8       /* fewer blocks are not worth sharing out */
 };
 
 typedef struct tiles {
@@ -290,43 +289,14 @@ static bool run_split(tiles *t) {
 
 /* ---- one query a sequence (decoding): blocks shared out, all heads of a block together ------------- */
 
-/* The heads' values of a token lie side by side, and the CPU fetches on ahead of what is read: whoever
- * takes one head must take the others while they are at hand. */
-typedef struct decode {
+typedef struct tiles_decode {
+    decode d; /* values, max, sum of a head */
     const tiles *t;
-    size_t per_unit; /* blocks of a task */
-} decode;
+} tiles_decode;
 
-static size_t one_floats(const tiles *t) { return t->vp + VL2_ATTEND_SIDE; } /* values, max, sum */
-
-static size_t seen_blocks(const tiles *t, const vl2_attn_seq *seq) {
-    const part p = {.seq = seq, .n = 1};
-    size_t n = 0;
-    keys b = {0};
-    for (size_t block = 0, token = 0; next_keys(&t->j, &p, &b, &block, &token); n++)
-        if (visible(&t->j, &p, 0, &b) == 0) break;
-    return n;
-}
-
-/* Of a sequence: block `number`, head `head`, the sequence's own results beginning at `at`. */
-static float *one_result(const tiles *t, float *at, size_t number, size_t head) {
-    return at + (number * t->j.a->heads + head) * one_floats(t);
-}
-
-/* The sequence that unit *i belongs to; *i becomes its own number, *at where its results begin. */
-static const vl2_attn_seq *find_unit(const decode *d, size_t *i, float **at) {
-    const vl2_attn_seq *seq = d->t->j.a->seqs;
-    *at = (float *)d->t->j.cpu->shared;
-    for (;; seq++) {
-        size_t blocks = seen_blocks(d->t, seq), units = (blocks + d->per_unit - 1) / d->per_unit;
-        if (*i < units) return seq;
-        *i -= units;
-        *at = one_result(d->t, *at, blocks, 0);
-    }
-}
-
-static void unit_block(const tiles *t, const lane *l, const part *p, keys b, keys next,
+static void unit_block(const tiles_decode *d, const lane *l, const part *p, keys b, keys next,
                        float *out) {
+    const tiles *t = d->t;
     const vl2_attn *a = t->j.a;
     int32_t seen = (int32_t)visible(&t->j, p, 0, &b);
     bool dense = a->k_token == a->heads * a->k_head && a->v_token == a->k_token;
@@ -339,7 +309,7 @@ static void unit_block(const tiles *t, const lane *l, const part *p, keys b, key
         one.next_v = next.v + h * share;
         one.next_bytes = share;
         one.turned = (float *)l->v;
-        one.o = out + h * one_floats(t);
+        one.o = out + h * d->d.floats;
         one.max = one.o + t->vp;
         one.sum = one.max + 1;
         t->j.cpu->kernels.attend.alone(&one);
@@ -349,10 +319,10 @@ static void unit_block(const tiles *t, const lane *l, const part *p, keys b, key
 }
 
 static void unit_task(void *context, size_t i, int thread) {
-    const decode *d = context;
+    const tiles_decode *d = context;
     const tiles *t = d->t;
     float *at;
-    part p = {.seq = find_unit(d, &i, &at), .n = 1};
+    part p = {.seq = find_unit(&d->d, &i, &at), .n = 1};
     lane l = lane_of(t, thread);
     for (size_t h = 0; h < t->j.a->heads; h++) {
         const part head = {.seq = p.seq, .kv_head = h, .n = 1};
@@ -360,53 +330,38 @@ static void unit_task(void *context, size_t i, int thread) {
         t->j.cpu->kernels.tiles[VL2_BF16].pack(l.q + h * t->kp * 2, &q, 1, t->j.a->k_dim);
     }
     keys b = {0};
-    size_t number = 0, from = i * d->per_unit;
+    size_t number = 0, from = i * d->d.per_unit;
     for (size_t block = 0, token = 0; next_keys(&t->j, &p, &b, &block, &token); number++) {
         if (number < from) continue;
-        if (number == from + d->per_unit || visible(&t->j, &p, 0, &b) == 0) return;
+        if (number == from + d->d.per_unit || visible(&t->j, &p, 0, &b) == 0) return;
         keys next = b;
         size_t next_block = block, next_token = token;
         if (!next_keys(&t->j, &p, &next, &next_block, &next_token)) next.n = 0;
-        unit_block(t, &l, &p, b, next, one_result(t, at, number, 0));
+        unit_block(d, &l, &p, b, next, one_result(&d->d, at, number, 0));
     }
 }
 
 static void head_task(void *context, size_t i, int thread) {
-    const decode *d = context;
+    const tiles_decode *d = context;
     const tiles *t = d->t;
     const vl2_attn *a = t->j.a;
     const vl2_attend *kernels = &t->j.cpu->kernels.attend;
     const part p = {.seq = &a->seqs[i / a->heads], .kv_head = i % a->heads, .n = 1};
-    float *at = (float *)t->j.cpu->shared, *o = lane_of(t, thread).o;
+    float *at = seq_results(&d->d, p.seq), *o = lane_of(t, thread).o;
     float max = VL2_ATTEND_NOTHING, sum = 0.0f;
-    for (const vl2_attn_seq *s = a->seqs; s < p.seq; s++)
-        at = one_result(t, at, seen_blocks(t, s), 0);
     memset(o, 0, a->v_dim * sizeof *o);
-    for (size_t n = 0, blocks = seen_blocks(t, p.seq); n < blocks; n++) {
-        const float *one = one_result(t, at, n, p.kv_head);
+    for (size_t n = 0, blocks = seen_blocks(&t->j, p.seq); n < blocks; n++) {
+        const float *one = one_result(&d->d, at, n, p.kv_head);
         kernels->merge_alone(o, &max, &sum, one, one[t->vp], one[t->vp + 1], a->v_dim);
     }
     t->j.cpu->kernels.scale(result(&t->j, &p, 0), o, a->v_dim,
                             1.0f / (sum > 1e-37f ? sum : 1e-37f));
 }
 
-/* True if it ran: every sequence has one row, every head keys of its own, the room is enough. */
 static bool run_decode(const tiles *t) {
-    const vl2_attn *a = t->j.a;
-    size_t blocks = 0, units = 0;
-    if (!t->in_place || t->j.group != 1 || a->heads > t->j.run) return false;
-    for (size_t i = 0; i < a->n_seqs; i++) {
-        if (a->seqs[i].n_rows != 1) return false;
-        blocks += seen_blocks(t, &a->seqs[i]);
-    }
-    if (blocks * a->heads * one_floats(t) > t->j.cpu->shared_bytes / sizeof(float)) return false;
-    size_t wanted = 4 * (size_t)t->j.cpu->threads, most = MOST_UNIT;
-    decode d = {.t = t, .per_unit = vl2_cpu_min(most, blocks / wanted + 1)};
-    for (size_t i = 0; i < a->n_seqs; i++)
-        units += (seen_blocks(t, &a->seqs[i]) + d.per_unit - 1) / d.per_unit;
-    vl2_pool_run(t->j.cpu->base.pool, units, unit_task, &d);
-    vl2_pool_run(t->j.cpu->base.pool, a->n_seqs * a->heads, head_task, &d);
-    return true;
+    tiles_decode d = {.d = {.j = &t->j, .floats = t->vp + VL2_ATTEND_SIDE}, .t = t};
+    if (!t->in_place || t->j.a->heads > t->j.run) return false;
+    return share_decode(&d.d, 1, unit_task, head_task, &d);
 }
 
 /* ---- the operation ---------------------------------------------------------------------------- */

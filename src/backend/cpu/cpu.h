@@ -56,6 +56,7 @@ void vl2_rowwise_rope(vl2_backend *be, float *x, size_t ldx, size_t m, size_t he
                       size_t half, const float *cos, const float *sin, bool interleaved);
 void vl2_rowwise_embed(vl2_backend *be, float *out, size_t ldo, const vl2_mat *table,
                        const int32_t *ids, size_t n);
-void vl2_rowwise_store_kv(void *out, vl2_dtype kv_type, const float *x, size_t n);
+void vl2_rowwise_store_kv(vl2_backend *be, void *out, vl2_dtype kv_type, const float *x, size_t ldx,
+                          size_t m, size_t width);
 
 #endif

@@ -122,11 +122,12 @@ typedef struct vl2_kernels {
                                         size_t k);
     /* What `outer` makes of transposed keys and of widened values, bit for bit, for one query row and
      * without either: s[i] = q . row i (i < n <= VL2_ATTN_KEYS; s has room for all of them), and
-     * o[j] = sum over i of p[i] row i[j] (j < k). */
+     * o[j] = sum over i of p[i] row i[j] (j < k). On their way they ask for the n * k elements from `next`
+     * (or NULL) on, which whoever calls will read soon. */
     void (*scores[VL2_WEIGHT_TYPES])(float *s, const float *q, const void *rows, size_t stride,
-                                     size_t n, size_t k);
+                                     size_t n, size_t k, const void *next);
     void (*weighted[VL2_WEIGHT_TYPES])(float *o, const float *p, const void *rows, size_t stride,
-                                       size_t n, size_t k);
+                                       size_t n, size_t k, const void *next);
     /* s[i] = exp(scale * s[i] - *max), i < n (n > 0), zeros up to VL2_ATTN_KEYS; *max = the greatest
      * scale * s[i], *sum = the sum of the new s. scale > 0. */
     void (*softmax)(float *s, size_t n, float scale, float *max, float *sum);

@@ -272,35 +272,61 @@ static inline void transpose_as(vl2_dtype type, float *out, const char *rows, si
     }
 }
 
-static inline void scores_as(vl2_dtype type, float *s, const float *q, const char *rows,
-                             size_t stride, size_t n, size_t k) {
-    for (size_t i = 0; i < n; i += VL) {
-        const char *from = rows + i * stride;
-        vf sum = v_set(0.0f);
-        size_t j = 0;
-        for (; j + VL <= k; j += VL) {
+/* Asks for the lines of [at, at + bytes), for a reader that the CPU's own prefetch does not follow. */
+static inline void ask_for(const char *at, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, 0, 2);
+}
+
+/* `groups` times VL rows, of which the last may be cut short: their chains of sums run side by side. */
+static inline void scores_of(vl2_dtype type, float *s, const float *q, const char *rows,
+                             size_t stride, size_t n, size_t k, const char *next, size_t groups) {
+    const size_t square = VL * VL * element_bytes(type);
+    vf sum[4];
+    size_t j = 0;
+    for (size_t g = 0; g < groups; g++) sum[g] = v_set(0.0f);
+    for (; j + VL <= k; j += VL)
+        for (size_t g = 0; g < groups; g++) {
             vf a[VL];
-            load_square(a, type, from + j * element_bytes(type), stride, n - i);
-            for (size_t r = 0; r < VL; r++) sum = v_fma(v_set(q[j + r]), a[r], sum);
+            if (next) ask_for(next, square), next += square;
+            load_square(a, type, rows + g * VL * stride + j * element_bytes(type), stride,
+                        n - g * VL);
+            for (size_t r = 0; r < VL; r++) sum[g] = v_fma(v_set(q[j + r]), a[r], sum[g]);
         }
-        for (; j < k; j++)
-            sum = v_fma(v_set(q[j]),
-                        load_column(type, from + j * element_bytes(type), stride, n - i), sum);
-        v_store(s + i, sum);
-    }
+    for (; j < k; j++)
+        for (size_t g = 0; g < groups; g++)
+            sum[g] = v_fma(v_set(q[j]),
+                           load_column(type, rows + g * VL * stride + j * element_bytes(type),
+                                       stride, n - g * VL),
+                           sum[g]);
+    for (size_t g = 0; g < groups; g++) v_store(s + g * VL, sum[g]);
+}
+
+static inline void scores_as(vl2_dtype type, float *s, const float *q, const char *rows,
+                             size_t stride, size_t n, size_t k, const char *next) {
+    const size_t row = k * element_bytes(type);
+    size_t i = 0;
+    for (; i + 4 * VL <= n; i += 4 * VL)
+        scores_of(type, s + i, q, rows + i * stride, stride, 4 * VL, k,
+                  next ? next + i * row : NULL, 4);
+    for (; i < n; i += VL)
+        scores_of(type, s + i, q, rows + i * stride, stride, n - i, k, next ? next + i * row : NULL,
+                  1);
 }
 
 static inline void weighted_as(vl2_dtype type, float *o, const float *p, const char *rows,
-                               size_t stride, size_t n, size_t k) {
+                               size_t stride, size_t n, size_t k, const char *next) {
+    const size_t some = 8 * VL * element_bytes(type);
     size_t j = 0;
     for (; j + 8 * VL <= k; j += 8 * VL) {
         vf sum[8];
         for (size_t l = 0; l < 8; l++) sum[l] = v_set(0.0f);
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
+            if (next) ask_for(next, some), next += some;
             for (size_t l = 0; l < 8; l++) {
                 const char *at = rows + i * stride + (j + l * VL) * element_bytes(type);
                 sum[l] = v_fma(v_set(p[i]), v_load_as(type, at), sum[l]);
             }
+        }
         for (size_t l = 0; l < 8; l++) v_store(o + j + l * VL, sum[l]);
     }
     for (; j + VL <= k; j += VL) {
@@ -326,20 +352,20 @@ static void transpose_bf16(float *out, const void *rows, size_t stride, size_t n
     transpose_as(VL2_BF16, out, rows, stride, n, k);
 }
 static void scores_f32(float *s, const float *q, const void *rows, size_t stride, size_t n,
-                       size_t k) {
-    scores_as(VL2_F32, s, q, rows, stride, n, k);
+                       size_t k, const void *next) {
+    scores_as(VL2_F32, s, q, rows, stride, n, k, next);
 }
 static void scores_bf16(float *s, const float *q, const void *rows, size_t stride, size_t n,
-                        size_t k) {
-    scores_as(VL2_BF16, s, q, rows, stride, n, k);
+                        size_t k, const void *next) {
+    scores_as(VL2_BF16, s, q, rows, stride, n, k, next);
 }
 static void weighted_f32(float *o, const float *p, const void *rows, size_t stride, size_t n,
-                         size_t k) {
-    weighted_as(VL2_F32, o, p, rows, stride, n, k);
+                         size_t k, const void *next) {
+    weighted_as(VL2_F32, o, p, rows, stride, n, k, next);
 }
 static void weighted_bf16(float *o, const float *p, const void *rows, size_t stride, size_t n,
-                          size_t k) {
-    weighted_as(VL2_BF16, o, p, rows, stride, n, k);
+                          size_t k, const void *next) {
+    weighted_as(VL2_BF16, o, p, rows, stride, n, k, next);
 }
 
 static void fill_rows(vl2_kernels *out) {

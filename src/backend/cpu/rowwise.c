@@ -23,6 +23,7 @@ typedef struct rows {
     const uint32_t *slot;
     const vl2_mat *table;
     const int32_t *ids;
+    void *stored; /* a cache's rows */
 } rows;
 
 static void rows_task(void *context, size_t i, int thread) {
@@ -148,14 +149,24 @@ void vl2_rowwise_embed(vl2_backend *be, float *out, size_t ldo, const vl2_mat *t
     run_rows(&r, table->cols);
 }
 
-/* Without a backend at hand, and some hundred values a call: plain C is what it takes. */
-void vl2_rowwise_store_kv(void *out, vl2_dtype kv_type, const float *x, size_t n) {
-    if (kv_type == VL2_F32) {
-        memcpy(out, x, n * sizeof *x);
-        return;
-    }
-    uint16_t *bits = out;
-    for (size_t i = 0; i < n; i++) bits[i] = vl2_f32_to_bf16(x[i]);
+static void one_store_f32(const rows *r, size_t i) {
+    memcpy((float *)r->stored + i * r->width, r->x + i * r->ldx, r->width * sizeof *r->x);
+}
+
+static void one_store_bf16(const rows *r, size_t i) {
+    r->cpu->kernels.to_bf16((uint16_t *)r->stored + i * r->width, r->x + i * r->ldx, r->width);
+}
+
+void vl2_rowwise_store_kv(vl2_backend *be, void *out, vl2_dtype kv_type, const float *x, size_t ldx,
+                          size_t m, size_t width) {
+    rows r = {.cpu = vl2_cpu_of(be),
+              .one = kv_type == VL2_F32 ? one_store_f32 : one_store_bf16,
+              .stored = out,
+              .x = x,
+              .ldx = ldx,
+              .m = m,
+              .width = width};
+    run_rows(&r, width);
 }
 
 /* ---- heads_times ------------------------------------------------------------------------------ */

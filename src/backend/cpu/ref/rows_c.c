@@ -137,7 +137,8 @@ static void transpose_bf16(float *out, const void *rows, size_t stride, size_t n
 }
 
 static void scores_f32(float *s, const float *q, const void *rows, size_t stride, size_t n,
-                       size_t k) {
+                       size_t k, const void *next) {
+    (void)next;
     for (size_t i = 0; i < n; i++) {
         const float *row = (const float *)((const char *)rows + i * stride);
         s[i] = 0.0f;
@@ -146,7 +147,8 @@ static void scores_f32(float *s, const float *q, const void *rows, size_t stride
 }
 
 static void scores_bf16(float *s, const float *q, const void *rows, size_t stride, size_t n,
-                        size_t k) {
+                        size_t k, const void *next) {
+    (void)next;
     for (size_t i = 0; i < n; i++) {
         const uint16_t *row = (const uint16_t *)((const char *)rows + i * stride);
         s[i] = 0.0f;
@@ -155,7 +157,8 @@ static void scores_bf16(float *s, const float *q, const void *rows, size_t strid
 }
 
 static void weighted_f32(float *o, const float *p, const void *rows, size_t stride, size_t n,
-                         size_t k) {
+                         size_t k, const void *next) {
+    (void)next;
     for (size_t j = 0; j < k; j++) o[j] = 0.0f;
     for (size_t i = 0; i < n; i++) {
         const float *row = (const float *)((const char *)rows + i * stride);
@@ -164,7 +167,8 @@ static void weighted_f32(float *o, const float *p, const void *rows, size_t stri
 }
 
 static void weighted_bf16(float *o, const float *p, const void *rows, size_t stride, size_t n,
-                          size_t k) {
+                          size_t k, const void *next) {
+    (void)next;
     for (size_t j = 0; j < k; j++) o[j] = 0.0f;
     for (size_t i = 0; i < n; i++) {
         const uint16_t *row = (const uint16_t *)((const char *)rows + i * stride);
