@@ -8,9 +8,9 @@
 #include "backend/ops.h"
 
 typedef struct vl2_peaks {
-    double f32,
-        bf16;    /* operations a second, a multiply-add counted as two; 0: no such instruction */
-    double read; /* bytes a second */
+    double f32, bf16, int8; /* operations a second, a multiply-add counted as two; 0: the level has
+                               no such instruction */
+    double read;            /* bytes a second */
 } vl2_peaks;
 
 vl2_status vl2_peaks_measure(vl2_peaks *out, vl2_backend *be, vl2_error *err);

@@ -87,6 +87,7 @@ vl2_status vl2_dev_measure_peaks(vl2_dev_peaks *out, vl2_engine *engine, vl2_err
     VL2_TRY(vl2_peaks_measure(&peaks, engine->be, err));
     *out = (vl2_dev_peaks){.f32_gflops = peaks.f32 / 1e9,
                            .bf16_gflops = peaks.bf16 / 1e9,
+                           .int8_gops = peaks.int8 / 1e9,
                            .read_gb_s = peaks.read / 1e9};
     return VL2_OK;
 }

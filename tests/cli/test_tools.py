@@ -157,6 +157,14 @@ class Bench(ProgramTest):
         self.assertEqual(out["stages"][0]["stage"], "load")
         self.bad(2, "bench", "--dummy", "huge", contains="huge")
 
+    def test_quantized_weights_are_measured_against_products_of_bytes(self):
+        for level in ("c", "best"):
+            words = ("--cpu", level) if level == "c" else ()
+            out = json.loads(self.good("bench", "--dummy", f"{MINI / 'config.json'}:Q8_0", *self.SHORT, *words, "--json",
+                                       "--stages", "prefill"))
+            self.assertGreater(out["peaks"]["int8_gops"], 0)
+            self.assertEqual([row["peak"] for row in out["stages"]], ["int8"])
+
     def test_wrong_numbers(self):
         for option in ("prompt", "context", "sequences", "views"):
             for text in ("0", "x", "-5", "99999999999", "", "1,", "1,,2", " 3", "1.5", ",".join("1" * 17)):

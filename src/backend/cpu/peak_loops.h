@@ -5,8 +5,11 @@
 #include <stddef.h>
 
 double vl2_peak_c_f32(size_t rounds);
+double vl2_peak_c_int8(size_t rounds);
 double vl2_peak_avx2_f32(size_t rounds);
+double vl2_peak_avx2_int8(size_t rounds);
 double vl2_peak_avx512_f32(size_t rounds);
+double vl2_peak_avx512vnni_int8(size_t rounds);
 double vl2_peak_avx512bf16_bf16(size_t rounds);
 double vl2_peak_amx_bf16(size_t rounds);
 
@@ -14,5 +17,7 @@ double vl2_peak_amx_bf16(size_t rounds);
  * loop would keep the chains in memory.) */
 #define VL2_PEAK_CHAINS 12
 #define VL2_PEAK_KEEP(value) __asm__ volatile("" : "+x"(value))
+/* What is at p may be something else from here on: a product of it cannot move out of the loop. */
+#define VL2_PEAK_RELOAD(p) __asm__ volatile("" : "+r"(p))
 
 #endif

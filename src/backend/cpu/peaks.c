@@ -14,23 +14,25 @@ enum {
     READ_BYTES = 192 << 20
 };
 
-typedef struct loop { /* of a level; a higher one replaces a lower one's */
+typedef double (*count)(size_t rounds);
+typedef struct loop { /* of a level: what its kernels of each type multiply with */
     const char *level;
-    double (*f32)(size_t rounds), (*bf16)(size_t rounds);
+    count f32, bf16, int8;
 } loop;
 
 static const loop LOOPS[] = {
-    {"c", vl2_peak_c_f32, NULL},
+    {"c", vl2_peak_c_f32, NULL, vl2_peak_c_int8},
 #if defined(__x86_64__)
-    {"avx2", vl2_peak_avx2_f32, NULL},
-    {"avx512", vl2_peak_avx512_f32, NULL},
-    {"avx512bf16", vl2_peak_avx512_f32, vl2_peak_avx512bf16_bf16},
-    {"amx", vl2_peak_avx512_f32, vl2_peak_amx_bf16},
+    {"avx2", vl2_peak_avx2_f32, NULL, vl2_peak_avx2_int8},
+    {"avx512", vl2_peak_avx512_f32, NULL, vl2_peak_avx2_int8},
+    {"avx512vnni", vl2_peak_avx512_f32, NULL, vl2_peak_avx512vnni_int8},
+    {"avx512bf16", vl2_peak_avx512_f32, vl2_peak_avx512bf16_bf16, vl2_peak_avx512vnni_int8},
+    {"amx", vl2_peak_avx512_f32, vl2_peak_amx_bf16, vl2_peak_avx512vnni_int8},
 #endif
 };
 
 typedef struct work {
-    double (*run)(size_t rounds);
+    count run;
     const uint64_t *data; /* of a reader */
     size_t words;         /* of a piece */
     double operations;    /* of a piece; the same from every thread */
@@ -64,7 +66,7 @@ static void read_piece(void *context, size_t i, int thread) {
     w->sums[i] = a + b + c + d;
 }
 
-static double best_compute(vl2_pool *pool, double (*run)(size_t rounds)) {
+static double best_compute(vl2_pool *pool, count run) {
     work w = {.run = run};
     size_t pieces = (size_t)vl2_pool_threads(pool) * PIECES;
     double best = 0;
@@ -105,6 +107,7 @@ vl2_status vl2_peaks_measure(vl2_peaks *out, vl2_backend *be, vl2_error *err) {
     memset(data, 1, READ_BYTES); /* untouched pages would all be the same one */
     *out = (vl2_peaks){.f32 = best_compute(be->pool, mine->f32),
                        .bf16 = best_compute(be->pool, mine->bf16),
+                       .int8 = best_compute(be->pool, mine->int8),
                        .read = best_read(be->pool, data, sums, pieces)};
     vl2_mem_unmap(data, READ_BYTES);
     vl2_mem_free(sums);
