@@ -33,6 +33,7 @@ if(VL2_ARM_CC AND VL2_ARM_EMULATOR AND NOT CMAKE_SYSTEM_PROCESSOR MATCHES "aarch
     set(cpu ${CMAKE_SOURCE_DIR}/src/backend/cpu)
     set(arm_sources ${cpu}/kernels.c ${cpu}/features.c ${cpu}/ref/dot_c.c ${cpu}/ref/rows_c.c
         ${cpu}/ref/q_c.c ${CMAKE_SOURCE_DIR}/src/model/quant.c ${CMAKE_SOURCE_DIR}/src/model/quantize.c
+        ${CMAKE_SOURCE_DIR}/src/model/quantize_plain.c
         ${cpu}/arm/dot_neon.c ${cpu}/arm/rows_neon.c ${CMAKE_SOURCE_DIR}/src/model/dtype.c)
     foreach(file check_kernels.c check.c check_dots.c check_tiles.c check_attend.c check_rows.c check_q.c bench_level.c)
         list(APPEND arm_sources ${CMAKE_CURRENT_SOURCE_DIR}/${file})
