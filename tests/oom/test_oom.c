@@ -1,5 +1,5 @@
 /* Out of memory at every allocation in turn: opening, prompt, pictures, generating, a trace, steps of
- * forked sessions, boxes drawn and written. Each
+ * forked sessions, boxes drawn and written; a model written as a GGUF file, and that opened. Each
  * failure is a clean VL2_ERR_MEMORY; what is left behind, LeakSanitizer finds. (The allocations of
  * the libraries behind ours are theirs: only this program's own objects are wrapped.) */
 #include "engine/support.h"
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static atomic_size_t n_calls, fail_at; /* fail_at 0: none */
@@ -136,17 +137,15 @@ static vl2_status run(const job *j, vl2_error *err) {
     return status;
 }
 
-static void sweep(const char *name) {
-    golden_case c = golden_named(name);
-    job j = {.model = c.model, .trace = "/tmp/vl2-oom-XXXXXX"};
-    snprintf(j.picture, sizeof j.picture, "%.400s/golden/img0.png", c.model);
-    int fd = mkstemp(j.trace);
-    assert_true(fd >= 0);
-    close(fd);
+typedef vl2_status (*call)(const job *j, vl2_error *err);
+typedef void (*check)(const job *j);
+
+/* `action` with each allocation failing in turn; `after` looks at what a failure left. */
+static void sweep(call action, const job *j, check after) {
     vl2_error err = {0};
     n_calls = 0;
     fail_at = 0;
-    must(err, run(&j, &err));
+    must(err, action(j, &err));
     size_t all = n_calls, failed = 0, n_wrong = 0;
     assert_true(all > 100);
     /* the first thousand one by one, then with growing strides: loops repeat themselves */
@@ -154,7 +153,7 @@ static void sweep(const char *name) {
         err = (vl2_error){0};
         n_calls = 0;
         fail_at = at;
-        vl2_status status = run(&j, &err);
+        vl2_status status = action(j, &err);
         fail_at = 0;
         if (status == VL2_OK) continue; /* an allocation that can be done without */
         failed++;
@@ -163,26 +162,90 @@ static void sweep(const char *name) {
                           vl2_status_text(status), vl2_status_text(err.status), err.text);
             n_wrong++;
         }
+        if (after) after(j);
     }
     assert_int_equal(n_wrong, 0);
     assert_true(failed > 100);
     err = (vl2_error){0};
-    must(err, run(&j, &err)); /* nothing was broken for good */
+    must(err, action(j, &err)); /* nothing was broken for good */
+}
+
+static void sweep_run(const char *name) {
+    golden_case c = golden_named(name);
+    job j = {.model = c.model, .trace = "/tmp/vl2-oom-XXXXXX"};
+    snprintf(j.picture, sizeof j.picture, "%.400s/golden/img0.png", c.model);
+    int fd = mkstemp(j.trace);
+    assert_true(fd >= 0);
+    close(fd);
+    sweep(run, &j, NULL);
     unlink(j.trace);
 }
 
 static void test_mha(void **state) {
     (void)state;
-    sweep("mini-tiny/one_image");
+    sweep_run("mini-tiny/one_image");
 }
 
 static void test_mla_run_time_tokens(void **state) {
     (void)state;
-    sweep("mini-small/one_image");
+    sweep_run("mini-small/one_image");
+}
+
+/* ---- GGUF files: written, and opened --------------------------------------------------------------- */
+
+static vl2_status quantize(const job *j, vl2_error *err) {
+    vl2_dev_quantize_options options;
+    vl2_dev_quantize_options_init(&options);
+    options.type = "Q4_K_M";
+    options.threads = 2;
+    vl2_status status = vl2_dev_quantize(j->model, j->trace, &options, err);
+    if (status == VL2_OK) unlink(j->trace);
+    return status;
+}
+
+/* The file's folder is empty: neither it nor its beginning stays. */
+static void check_nothing_left(const job *j) {
+    char folder[sizeof j->trace];
+    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(j->trace, '/') - j->trace), j->trace);
+    assert_int_equal(rmdir(folder), 0);
+    assert_int_equal(mkdir(folder, 0700), 0);
+}
+
+static vl2_status open_file(const job *j, vl2_error *err) {
+    vl2_engine *engine = NULL;
+    vl2_engine_options options;
+    vl2_engine_options_init(&options);
+    options.threads = 1;
+    options.ctx_tokens = 64;
+    vl2_status status = vl2_engine_open(&engine, j->trace, &options, err);
+    vl2_engine_close(engine);
+    return status;
+}
+
+static void sweep_gguf(const char *name) {
+    golden_case c = golden_named(name);
+    char folder[] = "/tmp/vl2-oom-XXXXXX";
+    vl2_error err = {0};
+    assert_non_null(mkdtemp(folder));
+    job j = {.model = c.model};
+    snprintf(j.trace, sizeof j.trace, "%s/m.gguf", folder);
+    sweep(quantize, &j, check_nothing_left);
+    must(err,
+         vl2_dev_quantize(j.model, j.trace, &(vl2_dev_quantize_options){.type = "Q8_0"}, &err));
+    sweep(open_file, &j, NULL);
+    unlink(j.trace);
+    assert_int_equal(rmdir(folder), 0);
+}
+
+static void test_gguf(void **state) {
+    (void)state;
+    sweep_gguf("mini-tiny/text");
+    sweep_gguf("mini-small/text");
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_mha),
-                                       cmocka_unit_test(test_mla_run_time_tokens)};
+                                       cmocka_unit_test(test_mla_run_time_tokens),
+                                       cmocka_unit_test(test_gguf)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
