@@ -159,9 +159,9 @@ enum MHD_Result vl2_site_page(const vl2_site *site, vl2_visit *visit, const vl2_
     MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
     MHD_add_response_header(
         response, "Content-Security-Policy",
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-        "font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'");
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types dompurify");
     return queue(visit, same ? 304 : 200, response);
 }
 

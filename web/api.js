@@ -9,11 +9,14 @@ export class ApiError extends Error {
   }
 }
 
+/* What an error of the server says; "" where it says nothing. */
+const messageOf = (error) => (typeof error?.message === "string" ? error.message : "");
+
 async function errorOf(reply) {
-  let message = `HTTP ${reply.status}`, param = null;
-  try { ({ message, param } = (await reply.json()).error); } catch { /* not JSON: the status says it */ }
-  const wait = reply.headers.get("Retry-After");
-  return new ApiError(wait ? `${message} (${wait} s)` : String(message), reply.status, param);
+  let error = null;
+  try { ({ error } = await reply.json()); } catch { /* not JSON: the status says it */ }
+  const message = messageOf(error) || `HTTP ${reply.status}`, wait = reply.headers.get("Retry-After");
+  return new ApiError(wait ? `${message} (${wait} s)` : message, reply.status, error?.param);
 }
 
 async function get(path, key) {
@@ -33,6 +36,8 @@ export async function examples(key) {
   } catch { return []; }
 }
 
+const LONGEST_LINE = 1 << 24, LONGEST_ANSWER = 1 << 23; /* characters: far more than a model says */
+
 /* Events of a text stream: yields each "data:" payload as an object, returns at [DONE]; an end without it
  * is an error, for then the connection broke. */
 async function* events(body) {
@@ -43,6 +48,7 @@ async function* events(body) {
     if (done) throw new ApiError("");
     const lines = (rest + value).split("\n");
     rest = lines.pop();
+    if (rest.length > LONGEST_LINE) throw new ApiError("");
     for (const line of lines) {
       if (!line.startsWith("data:")) continue;
       const data = line.slice(5).trim();
@@ -63,6 +69,14 @@ export function cleanBoxes(list) {
     }));
 }
 
+/* Counts of tokens as the page trusts them: null if they are none. */
+export function cleanUsage(usage) {
+  const count = (n) => (Number.isSafeInteger(n) && n >= 0 ? n : 0);
+  if (!Number.isSafeInteger(usage?.prompt_tokens) || !Number.isSafeInteger(usage.completion_tokens)) return null;
+  return { prompt_tokens: count(usage.prompt_tokens), completion_tokens: count(usage.completion_tokens),
+    prompt_tokens_details: { cached_tokens: count(usage.prompt_tokens_details?.cached_tokens) } };
+}
+
 /* Asks; onText is called with what is new. Returns {finish, grounding, usage}. */
 export async function complete(request, key, signal, onText) {
   const reply = await fetch("v1/chat/completions", {
@@ -73,11 +87,16 @@ export async function complete(request, key, signal, onText) {
   });
   if (!reply.ok) throw await errorOf(reply);
   const result = { finish: "", grounding: [], usage: null };
+  let length = 0;
   for await (const event of events(reply.body)) {
-    if (event.error) throw new ApiError(String(event.error.message));
-    if (event.usage) result.usage = event.usage;
-    const choice = event.choices?.[0];
-    if (typeof choice?.delta?.content === "string" && choice.delta.content) onText(choice.delta.content);
+    if (event?.error) throw new ApiError(messageOf(event.error));
+    if (event?.usage) result.usage = cleanUsage(event.usage);
+    const choice = event?.choices?.[0];
+    if (typeof choice?.delta?.content === "string" && choice.delta.content) {
+      length += choice.delta.content.length;
+      if (length > LONGEST_ANSWER) throw new ApiError("");
+      onText(choice.delta.content);
+    }
     if (choice?.finish_reason) result.finish = choice.finish_reason;
     if (choice?.grounding) result.grounding = cleanBoxes(choice.grounding);
   }

@@ -2,11 +2,13 @@
 
 import * as api from "./api.js";
 import * as composer from "./composer.js";
-import { fittingFrom, messagesOf } from "./conversation.js";
+import { askServer, errorText, painter } from "./asking.js";
+import { drawExamples } from "./examples.js";
 import { show as showHistory } from "./history.js";
-import { keep, sampling, settings, start as startSettings } from "./settings.js";
+import { follow, watchScrolling } from "./scroll.js";
+import { keep, settings, start as startSettings } from "./settings.js";
 import * as store from "./store.js";
-import { markLanguage, say } from "./text.js";
+import { say } from "./text.js";
 import { answerArticle, divider, fillAnswer, fillText, userArticle } from "./turns.js";
 
 const element = (id) => document.getElementById(id);
@@ -14,7 +16,6 @@ const fresh = () => ({ id: store.newId(), revision: 0, turns: [] });
 let conversation = fresh();
 let running = null;       /* {controller, finished}: the answer on its way */
 let editing = null;       /* the turn whose message is being written anew */
-let following = true;     /* the newest line stays in view */
 let model = { id: "" };   /* as /v1/models has it; without an id the server takes its own */
 
 /* ---- small helpers ---- */
@@ -22,23 +23,6 @@ let model = { id: "" };   /* as /v1/models has it; without an id the server take
 function notice(text) {
   element("notice").firstElementChild.textContent = text;
   element("notice").hidden = !text;
-}
-
-/* On a low window the page scrolls, else the conversation does. */
-const scroller = () => (getComputedStyle(element("main")).overflowY === "auto" ? element("main") : document.scrollingElement);
-const toEnd = () => { const s = scroller(); s.scrollTop = s.scrollHeight; };
-
-function watchScrolling() {
-  let before = 0; /* growth below is no scrolling up: only who goes up stops following */
-  const look = () => {
-    const s = scroller(), near = s.scrollHeight - s.scrollTop - s.clientHeight < 60;
-    if (near || s.scrollTop < before) following = near;
-    before = s.scrollTop;
-    element("to-end").hidden = following || !conversation.turns.length;
-  };
-  for (const target of [element("main"), document]) target.addEventListener("scroll", look, { passive: true });
-  new ResizeObserver(() => { if (following && conversation.turns.length) toEnd(); else look(); }).observe(element("log"));
-  element("to-end").addEventListener("click", () => { toEnd(); element("message").focus(); });
 }
 
 async function keepAll() {
@@ -55,6 +39,9 @@ function find(id) {
   const index = all.findIndex((picture) => picture.id === id);
   return index < 0 ? null : { picture: all[index], number: index + 1 };
 }
+
+/* The last turn's answer; asked for anew each time, since another language draws all articles again. */
+const lastAnswer = () => element("log").lastElementChild;
 
 const articlesOf = (turn) => [userArticle(turn, () => beginEdit(turn)), answerArticle(turn, find)];
 
@@ -89,54 +76,9 @@ function drawState() {
 
 /* ---- asking ---- */
 
-const overflows = (error) => error.status === 400 && error.param === "messages" && /context/.test(error.message);
-
-/* Sends the last turn with what fits of the ones before it; what the server finds too long loses its oldest
- * turn until it fits or only the question is left. */
-async function askServer(signal, onText) {
-  const chosen = settings(), { turns } = conversation;
-  const pictures = (from) => turns.slice(from).reduce((n, turn) => n + turn.pictures.length, 0);
-  let from = fittingFrom(turns, chosen.history);
-  while (from < turns.length - 1 && pictures(from) > (model.max_images ?? Infinity)) from++;
-  for (;; from++) {
-    const messages = await messagesOf(turns, from, chosen.system);
-    drawDivider();
-    try {
-      return await api.complete({ ...(model.id ? { model: model.id } : {}), messages, ...sampling(),
-        seed: Math.floor(Math.random() * 2 ** 31) }, chosen.apiKey, signal, onText);
-    } catch (error) {
-      if (!overflows(error) || from >= turns.length - 1) throw error;
-    }
-  }
-}
-
-function errorText(error) {
-  if (error instanceof api.ApiError) return error.status === 401 ? `${error.message}. ${say("needsKey")}` : error.message || say("broken");
-  return say(error instanceof TypeError ? "unreachable" : "broken");
-}
-
-/* Draws what came at most once a frame, and seldom enough that drawing takes a quarter of the time. */
-function painter(turn, article) {
-  let waiting = false, cost = 0, saved = performance.now();
-  return () => {
-    if (waiting) return;
-    waiting = true;
-    setTimeout(() => requestAnimationFrame(() => {
-      waiting = false;
-      if (turn.state !== "busy") return;
-      const began = performance.now();
-      fillText(article, turn);
-      cost = performance.now() - began;
-      if (began - saved < 1000) return;
-      saved = began;
-      keepAll(); /* a reload in the middle loses a second at most */
-    }), Math.min(3 * cost, 2000));
-  };
-}
-
-async function answer(turn, article) {
+async function answer(turn) {
   const began = performance.now(), seconds = () => (performance.now() - began) / 1000;
-  const paint = painter(turn, article);
+  const paint = painter(() => turn.state === "busy", () => fillText(lastAnswer(), turn), keepAll);
   const onText = (piece) => {
     turn.first ??= seconds();
     turn.answer += piece;
@@ -144,7 +86,8 @@ async function answer(turn, article) {
     paint();
   };
   try {
-    const { finish, grounding, usage } = await askServer(running.controller.signal, onText);
+    const { finish, grounding, usage } = await askServer(conversation.turns, model,
+      running.controller.signal, drawDivider, onText);
     Object.assign(turn, { state: "done", finish, grounding, usage });
   } catch (error) {
     if (error.name === "AbortError") Object.assign(turn, { state: "done", finish: "stopped" });
@@ -154,25 +97,23 @@ async function answer(turn, article) {
   turn.first ??= turn.seconds;
   /* Shown as complete once it is kept, if the browser is not slow about it. */
   await Promise.race([keepAll(), new Promise((resolve) => { setTimeout(resolve, 1000); })]);
-  fillAnswer(article, turn, find);
+  fillAnswer(lastAnswer(), turn, find);
 }
 
-async function ask({ text, pictures }) {
-  const turn = { text, pictures, answer: "", state: "busy", grounding: [], usage: null, finish: "", pieces: 0 };
+async function ask({ text, pictures, isExample }) {
+  const turn = { text, pictures, isExample, answer: "", state: "busy", grounding: [], usage: null, finish: "", pieces: 0 };
   let finished;
   running = { controller: new AbortController(), finished: new Promise((resolve) => { finished = resolve; }) };
   conversation.turns.push(turn);
-  const articles = articlesOf(turn);
-  element("log").append(...articles);
+  element("log").append(...articlesOf(turn));
   element("status").textContent = say("answering");
   drawState();
-  following = true;
-  toEnd();
+  follow();
   keepAll();
-  await answer(turn, articles[1]);
+  await answer(turn);
   running = null;
   element("status").textContent = turn.error ?? say("ready");
-  element("spoken").textContent = turn.error ?? articles[1].querySelector(".answer").textContent.slice(0, 500);
+  element("spoken").textContent = turn.error ?? lastAnswer().querySelector(".answer").textContent.slice(0, 500);
   drawState();
   finished();
 }
@@ -192,7 +133,7 @@ function send() {
   if (!taken) return;
   if (editing) {
     takeBack(conversation.turns.indexOf(editing));
-    editing = null;
+    endEdit();
   }
   ask(taken);
 }
@@ -209,7 +150,7 @@ function beginEdit(turn) {
   if (running) return;
   draft ??= composer.current();
   editing = turn;
-  composer.set(turn.text, turn.pictures);
+  composer.set(turn.text, turn.pictures, turn.isExample);
   drawState();
   element("message").focus();
 }
@@ -217,7 +158,7 @@ function beginEdit(turn) {
 function endEdit() {
   if (!editing) return;
   editing = null;
-  composer.set(draft.text, draft.pictures);
+  composer.set(draft.text, draft.pictures, draft.isExample);
   draft = null;
   drawState();
   element("message").focus();
@@ -227,7 +168,10 @@ async function regenerate() {
   if (running || !conversation.turns.length) return;
   endEdit();
   element("message").focus();
-  await ask(takeBack(conversation.turns.length - 1));
+  const { text, pictures, isExample, state, finish } = takeBack(conversation.turns.length - 1);
+  /* Who has an example's answer, and asks again, wants another one: the greedy one would be the same. */
+  const answered = state === "done" && finish !== "stopped";
+  await ask({ text, pictures, isExample: isExample && !answered });
 }
 
 async function removeLast() {
@@ -245,9 +189,8 @@ function turnTo(other) {
   element("status").textContent = "";
   store.tab.set("conversation", conversation.id);
   composer.set("", []);
-  following = true;
   drawAll();
-  toEnd();
+  follow();
   element("message").focus();
 }
 
@@ -256,11 +199,10 @@ async function newConversation() {
   turnTo(fresh());
 }
 
-/* Pictures from the store get addresses; an answer that a reload cut off is one that was stopped. */
+/* Turns from the store as the page has them: its pictures have addresses. */
 function revive(kept) {
   for (const turn of kept.turns) {
-    turn.pictures = turn.pictures.map((picture) => ({ ...composer.pictureOf(picture.blob, picture.name, picture.id), kept: true }));
-    if (turn.state === "busy") Object.assign(turn, { state: "done", finish: "stopped" });
+    turn.pictures = turn.pictures.map(({ blob, name, id }) => ({ ...composer.pictureOf(blob, name, id), kept: true }));
   }
   return kept;
 }
@@ -276,38 +218,6 @@ const historyActions = {
 };
 
 /* ---- examples, models, start ---- */
-
-async function exampleButton(example, key) {
-  const files = await Promise.all(example.images.map(async (name) =>
-    [await api.example(name, key), name.split("/").pop()]));
-  const text = document.createElement("span");
-  text.className = "prompt";
-  text.textContent = example.prompt;
-  markLanguage(text, example.prompt);
-  const button = document.createElement("button");
-  button.type = "button";
-  for (const [blob] of files) {
-    const image = document.createElement("img");
-    image.alt = "";
-    image.src = URL.createObjectURL(blob);
-    button.append(image);
-  }
-  button.append(text);
-  button.addEventListener("click", () => {
-    composer.set(example.prompt, files.map(([blob, name]) => composer.pictureOf(blob, name)));
-    element("message").focus();
-  });
-  const item = document.createElement("li");
-  item.append(button);
-  return item;
-}
-
-async function drawExamples() {
-  const { apiKey } = settings();
-  const made = await Promise.allSettled((await api.examples(apiKey)).slice(0, 24).map((e) => exampleButton(e, apiKey)));
-  element("examples").replaceChildren(...made.filter((m) => m.status === "fulfilled").map((m) => m.value));
-  element("examples-title").hidden = !element("examples").children.length;
-}
 
 function choose(chosen) {
   model = chosen;
@@ -328,7 +238,7 @@ async function drawModels() {
       choose(list.find(({ id }) => id === event.target.value));
     };
     notice("");
-    await drawExamples();
+    await drawExamples(settings().apiKey);
   } catch (error) {
     if (error.status === 401) return notice(say("needsKey"));
     notice(error.status === 503 ? say("loading") : error instanceof api.ApiError ? error.message : say("unreachableNow"));
@@ -357,13 +267,13 @@ async function start() {
   startSettings(() => { composer.redraw(); drawAll(); choose(model); }, drawModels);
   composer.start(send, notice);
   listen();
-  watchScrolling();
+  watchScrolling(() => conversation.turns.length > 0);
   const open = store.tab.get("conversation");
   const kept = await store.load(open);
   if (kept) conversation = revive(kept);
   else if (open) conversation.id = open;
   drawAll();
-  if (conversation.turns.length) toEnd();
+  if (conversation.turns.length) follow();
   store.remove(null); /* pictures of turns that were taken back */
   await drawModels();
 }

@@ -6,6 +6,7 @@ import { say } from "./text.js";
 
 const element = (id) => document.getElementById(id);
 let pending = [];
+let example = null;      /* the text and pictures of an example that was chosen */
 let tell = () => {};
 let greatest = Infinity; /* pictures that the server takes */
 
@@ -119,28 +120,34 @@ function toggleGrounding() {
   changed();
 }
 
-export function set(text, pictures) {
+const idsOf = (pictures) => pictures.map(({ id }) => id).join();
+
+const holdsExample = () => example?.text === element("message").value && example.ids === idsOf(pending);
+
+/* Fills the box; with `isExample` it counts as an example as long as nobody changes it. */
+export function set(text, pictures, isExample = false) {
   element("message").value = text;
   pending = [...pictures];
+  example = isExample ? { text, ids: idsOf(pictures) } : null;
   changed();
   draw();
 }
 
-/* What is written, and an empty box; null (and a word about it) when there is nothing to send. */
+/* What is in the box: {text, pictures, isExample}. */
+export const current = () => ({ text: element("message").value, pictures: [...pending], isExample: holdsExample() });
+
+/* The same, and an empty box; null (and a word about it) when there is nothing to send. */
 export function take() {
-  const text = element("message").value;
+  const taken = current(), { text } = taken;
   if (!text.trim() && !pending.length) {
     tell(say("empty"));
     element("message").focus();
     return null;
   }
-  const taken = { text, pictures: pending };
   tell(places(text, pending.length).surplus ? say("surplus") : "");
   set("", []);
   return taken;
 }
-
-export const current = () => ({ text: element("message").value, pictures: [...pending] });
 
 export function redraw() { draw(); }
 

@@ -1,6 +1,19 @@
-/* Turns -> what is sent. A turn: { text, pictures: [{id, name, blob}], answer, state: "busy"|"done"|"error",
- * error, grounding, usage, finish, first, seconds, pieces, from, sent }. `from` is the first turn that was
- * sent with it, `sent` the ids of the pictures that were, in order: grounding counts in them. */
+/* Turns -> what is sent. A turn: { text, pictures: [{id, name, blob}], isExample, answer,
+ * state: "busy"|"done"|"error", error, grounding, usage, finish, sampling, first, seconds, pieces, from, sent }.
+ * `from` is the first turn that was sent with it, `sent` the ids of the pictures that were, in order:
+ * grounding counts in them. */
+
+import { cleanBoxes, cleanUsage } from "./api.js";
+
+/* A turn from the browser's store, where every page of this address can write; null if it is none. An
+ * answer that a reload cut off is one that was stopped. */
+export function cleanTurn(turn) {
+  if (typeof turn?.text !== "string" || typeof turn.answer !== "string" || !Array.isArray(turn.pictures)) return null;
+  const number = (name) => (Number.isFinite(turn[name]) && turn[name] >= 0 ? turn[name] : 0);
+  return { ...turn, grounding: cleanBoxes(turn.grounding), usage: cleanUsage(turn.usage), error: turn.error && String(turn.error),
+    first: number("first"), seconds: number("seconds"), pieces: number("pieces"), from: number("from"),
+    ...(turn.state === "done" || turn.state === "error" ? {} : { state: "done", finish: "stopped" }) };
+}
 
 const readAsDataUrl = (blob) => new Promise((resolve, reject) => {
   const reader = new FileReader();

@@ -11,7 +11,7 @@ function make(tag, properties = {}, ...children) {
   return made;
 }
 
-const titleOf = (record) => record.turns.map((turn) => turn.text.replace(/<\|[^|]*\|>|<image>/g, " ").trim())
+const titleOf = (record) => record.turns.map((turn) => turn.text.replace(/<\|[^|]*\|>|<image>/g, "").trim())
   .find(Boolean)?.slice(0, 120) ?? say("untitled");
 
 async function picture(record) {
@@ -35,8 +35,8 @@ async function entry(record, current, actions) {
   const away = make("button", { type: "button", className: "quiet", textContent: say("remove") });
   away.setAttribute("aria-label", `${say("remove")}: ${title.textContent}`);
   away.addEventListener("click", async () => {
+    await actions.removed(record.id); /* first: an answer that is stopped is kept once more */
     await remove(record.id);
-    await actions.removed(record.id);
     await draw(current, actions);
     (element("conversations").querySelector("button") ?? element("history").querySelector("button.primary")).focus();
   });

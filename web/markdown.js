@@ -11,9 +11,10 @@ import { say } from "./text.js";
 /* Debian's 2.4.1+dfsg+~2.4.0-2+deb12u1 reads a variable of another function (`shadowNode`, in its depth
  * check of the root); an empty object lets that check pass and the walk's own checks do the work. */
 window.shadowNode ??= {};
-const { DOMPurify, hljs } = window; /* lib/purify.js and lib/highlight.js are no modules */
+const { DOMPurify } = window; /* lib/purify.js is no module */
 
-const LONGEST = 60000; /* characters that are read as Markdown; what follows is shown as it is */
+const LONGEST = 60000; /* characters that are read as Markdown; what follows is shown as it is, */
+const LONGEST_PLAIN = 4000; /* in pieces that the browser lays out when they come into view */
 const LONGEST_CODE = 20000, LONGEST_FORMULA = 2000;
 
 const escapeHtml = (text) => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
@@ -61,6 +62,7 @@ marked.use({ gfm: true, breaks: true, mangle: false, headerIds: false, renderer,
     found] });
 
 const purifying = {
+  RETURN_DOM_FRAGMENT: true, /* no text becomes HTML here: the policy allows that to DOMPurify alone */
   USE_PROFILES: { html: true },
   FORBID_TAGS: ["style", "form", "input", "button", "select", "textarea", "img", "picture", "video", "audio", "iframe",
     "object", "embed", "dialog", "map", "area", "source", "track"],
@@ -86,11 +88,18 @@ Lexer.prototype.inlineTokens = function inlineTokensOrText(source, tokens = []) 
   return tokens;
 };
 
+function plain(text) {
+  const paragraph = document.createElement("p");
+  paragraph.className = "plain";
+  paragraph.textContent = text;
+  return paragraph;
+}
+
 function parse(text) {
   try {
     return DOMPurify.sanitize(marked.parse(`${flatten(text)}\n`), purifying);
   } catch { /* what a parser chokes on is shown as it is */
-    return `<p class="plain">${escapeHtml(text)}</p>`;
+    return plain(text);
   }
 }
 
@@ -107,20 +116,27 @@ function makeFormula(element) {
   } catch { element.classList.remove("math", "display"); }
 }
 
-/* Elements that stayed the same stay in place: a selection in them survives, and nothing flickers. */
-function patch(element, fresh) {
-  const old = [...element.childNodes], now = [...fresh.childNodes];
+/* The nodes of an element become these. What stayed the same stays in place: a selection in it survives,
+ * and nothing flickers. */
+function patch(element, now) {
+  const old = [...element.childNodes];
   let same = 0;
-  while (same < old.length && same < now.length && old[same].isEqualNode(now[same])) same++;
+  while (same < old.length && same < now.length && (old[same] === now[same] || old[same].isEqualNode(now[same]))) same++;
   for (const node of old.slice(same)) node.remove();
   element.append(...now.slice(same));
 }
 
-export function render(element, text) {
-  let end = text.length > LONGEST ? text.lastIndexOf("\n", LONGEST) : text.length;
-  if (end <= 0) end = Math.min(text.length, LONGEST);
+/* Where a text is cut that is longer than `most`: behind a line, else behind a word, else anywhere. */
+function cutAt(text, most) {
+  if (text.length <= most) return text.length;
+  const line = text.lastIndexOf("\n", most - 1) + 1, word = text.lastIndexOf(" ", most - 1) + 1;
+  const halved = /[\ud800-\udbff]$/.test(text.slice(most - 1, most)); /* a character of two units */
+  return line || word || most - halved;
+}
+
+function markdown(text) {
   const fresh = document.createElement("div");
-  fresh.innerHTML = parse(text.slice(0, end));
+  fresh.append(parse(text));
   for (const formula of fresh.querySelectorAll("code.math")) makeFormula(formula);
   for (const link of fresh.querySelectorAll("a[href]")) {
     link.rel = "noopener noreferrer nofollow";
@@ -134,32 +150,50 @@ export function render(element, text) {
     scroll.append(table);
   }
   for (const pre of fresh.querySelectorAll("pre")) pre.tabIndex = 0;
-  if (end < text.length) {
-    const rest = document.createElement("p");
-    rest.className = "plain";
-    rest.textContent = text.slice(end);
-    fresh.append(rest);
-  }
-  patch(element, fresh);
+  return [...fresh.childNodes];
 }
 
-function colour(code) {
+const heads = new WeakMap(); /* element -> {text, nodes} of what is Markdown in it */
+
+export function render(element, text) {
+  const end = cutAt(text, LONGEST), head = text.slice(0, end);
+  const before = heads.get(element), nodes = before?.text === head ? before.nodes : markdown(head);
+  const rest = [];
+  for (let from = end; from < text.length;) {
+    const piece = text.slice(from, from + LONGEST_PLAIN + 1), length = cutAt(piece, LONGEST_PLAIN);
+    rest.push(plain(piece.slice(0, length)));
+    from += length;
+  }
+  patch(element, [...nodes, ...rest]);
+  heads.set(element, { text: head, nodes: [...element.childNodes].slice(0, nodes.length) });
+}
+
+/* A large library, and no module either: fetched with the first code that names its language. */
+async function highlighter() {
+  await import("./lib/highlight.js");
+  return window.hljs;
+}
+
+async function colour(code) {
   const name = /(?:^|\s)language-([\w+#-]+)/.exec(code.className)?.[1];
-  if (!name || !hljs?.getLanguage(name) || code.textContent.length > LONGEST_CODE) return;
+  if (!name || code.textContent.length > LONGEST_CODE) return;
+  const hljs = await highlighter();
+  if (!hljs.getLanguage(name)) return;
   const made = hljs.highlight(name, code.textContent, true).value;
-  code.innerHTML = DOMPurify.sanitize(made, { ALLOWED_TAGS: ["span"], ALLOWED_ATTR: ["class"] });
+  code.replaceChildren(DOMPurify.sanitize(made, { RETURN_DOM_FRAGMENT: true, ALLOWED_TAGS: ["span"], ALLOWED_ATTR: ["class"] }));
 }
 
 /* Colours for code and a button to copy it, once a text is complete. */
 export function finish(element) {
+  heads.delete(element);
   for (const code of element.querySelectorAll("pre > code")) {
-    colour(code);
+    colour(code).catch(() => {}); /* without its colours it reads as well */
     if (!navigator.clipboard) continue;
     const button = document.createElement("button");
     Object.assign(button, { type: "button", className: "quiet copy-code", title: say("copyCode") });
     button.setAttribute("aria-label", say("copyCode"));
     button.append(icon("copy"));
-    button.addEventListener("click", () => navigator.clipboard.writeText(code.textContent));
+    button.addEventListener("click", () => navigator.clipboard.writeText(code.textContent).catch(() => {}));
     const holder = document.createElement("div"), pre = code.parentElement;
     holder.className = "code";
     pre.replaceWith(holder);

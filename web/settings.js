@@ -91,9 +91,10 @@ export function start(onLanguage, onKey) {
 
 export const settings = () => ({ ...values, ...other });
 
-/* The settings as a request has them. At temperature 0 the reference applies no penalty. */
-export function sampling() {
-  const { temperature, top_p, repetition_penalty, max_tokens } = values;
+/* The settings as a request has them, or the greedy ones of an example. At temperature 0 the reference
+ * applies no penalty. */
+export function sampling(greedy) {
+  const { top_p, repetition_penalty, max_tokens } = values, temperature = greedy ? 0 : values.temperature;
   return { temperature, ...(temperature > 0 ? { top_p } : {}), ...(max_tokens ? { max_tokens } : {}),
     ...(temperature > 0 && repetition_penalty > 0 ? { repetition_penalty } : {}) };
 }

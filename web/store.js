@@ -1,6 +1,9 @@
 /* What the browser keeps: settings in localStorage; conversations and their pictures in IndexedDB, a
  * picture once. A browser that keeps nothing (private windows) or is full still has a page that works:
- * every function says what became of it, none throws. */
+ * every function says what became of it, none throws. Every page of this address can write there: what is no
+ * conversation of ours is as if it were not there. */
+
+import { cleanTurn } from "./conversation.js";
 
 const DATABASE = "vl2", CONVERSATIONS = "conversations", PICTURES = "pictures";
 
@@ -39,6 +42,9 @@ async function transact(mode, action) {
 }
 
 export const newId = () => Array.from(crypto.getRandomValues(new Uint32Array(3)), (n) => n.toString(36)).join("");
+
+const isConversation = (record) => typeof record?.id === "string" && Number.isInteger(record.revision) &&
+  Number.isFinite(record.changed) && Array.isArray(record.turns) && record.turns.every((turn) => cleanTurn(turn) !== null);
 
 const picturesOf = (conversation) => conversation.turns.flatMap((turn) => turn.pictures);
 
@@ -88,7 +94,7 @@ export async function load(id) {
       const request = id ? conversations.get(id) : conversations.getAll();
       request.onsuccess = () => { result.value = request.result; };
     });
-    const record = Array.isArray(found) ? found.sort((a, b) => b.changed - a.changed)[0] : found;
+    const [record] = [found].flat().filter(isConversation).sort((a, b) => b.changed - a.changed);
     return record ? await withPictures(record) : null;
   } catch { return null; }
 }
@@ -98,10 +104,13 @@ async function withPictures(record) {
   await transact("readonly", (_, pictures) => {
     for (const id of ids) {
       const request = pictures.get(id);
-      request.onsuccess = () => { if (request.result) found.set(id, { ...request.result, kept: true }); };
+      request.onsuccess = () => {
+        const { name, blob } = request.result ?? {};
+        if (blob instanceof Blob) found.set(id, { id, name: String(name), blob, kept: true });
+      };
     }
   });
-  const turns = record.turns.map((turn) => ({ ...turn, pictures: turn.pictures.map((id) => found.get(id)).filter(Boolean) }));
+  const turns = record.turns.map(cleanTurn).map((turn) => ({ ...turn, pictures: turn.pictures.map((id) => found.get(id)).filter(Boolean) }));
   return { id: record.id, revision: record.revision, turns };
 }
 
@@ -112,7 +121,7 @@ export async function list() {
       const request = conversations.getAll();
       request.onsuccess = () => { result.value = request.result; };
     });
-    return all.sort((a, b) => b.changed - a.changed);
+    return all.filter(isConversation).sort((a, b) => b.changed - a.changed);
   } catch { return []; }
 }
 
@@ -123,7 +132,7 @@ export async function remove(id) {
       if (id) conversations.delete(id);
       const request = conversations.getAll();
       request.onsuccess = () => {
-        const used = new Set(request.result.flatMap(picturesOf));
+        const used = new Set(request.result.filter(isConversation).flatMap(picturesOf));
         const keys = pictures.getAllKeys();
         keys.onsuccess = () => keys.result.filter((key) => !used.has(key)).forEach((key) => pictures.delete(key));
       };
@@ -135,7 +144,7 @@ export async function pictureOf(id) {
   try {
     return await transact("readonly", (_, pictures, result) => {
       const request = pictures.get(id);
-      request.onsuccess = () => { result.value = request.result; };
+      request.onsuccess = () => { if (request.result?.blob instanceof Blob) result.value = request.result; };
     });
   } catch { return undefined; }
 }

@@ -9,7 +9,7 @@ const texts = {
     turns: (n) => (n === 1 ? "1 question" : `${n} questions`), current: "open now",
     welcome: "Ask about a picture", dropHere: "Drop pictures here",
     dropMore: "or paste them, or choose files; several at once if you like. Then write your question below.",
-    examples: "Or begin with an example",
+    examples: "Or begin with an example", examplesNote: "Examples are asked at temperature 0, whatever the settings say.",
     addPictures: "Add pictures", find: "Find a thing", grounding: "Answer with boxes", place: "Place picture",
     findHelp: "<|ref|>…<|/ref|>: asks where a thing is", groundingHelp: "<|grounding|>: an answer that shows what it speaks of",
     placeHelp: "<image>: where in the text a picture belongs",
@@ -39,6 +39,8 @@ const texts = {
     tokens: (n) => (n === 1 ? "1 token" : `${n} tokens`), about: (n) => `about ${n} tokens`, took: (s) => `${s} s`,
     speed: (v) => `${v} tokens/s`, first: (s) => `first after ${s} s`,
     prompt: (n, c) => `prompt ${n} tokens${c ? `, ${c} of them cached` : ""}`,
+    withTemperature: (t) => `temperature ${t}`, withTopP: (p) => `top-p ${p}`, withPenalty: (p) => `penalty ${p}`,
+    temperatureHelp: "Temperature 0 takes the likeliest answer, the same each time: the surest for boxes and for reading text.",
     temperature: "Temperature", top_p: "Top-p", repetition_penalty: "Repetition penalty",
     max_tokens: "Max new tokens", history: "Max history tokens",
     off: "off", serverDefault: "server's", none: "none",
@@ -51,6 +53,7 @@ const texts = {
     remove: "删除", untitled: "图片", turns: (n) => `${n} 个问题`, current: "当前",
     welcome: "就图片提问", dropHere: "把图片拖到这里",
     dropMore: "也可以粘贴或选择文件，一次可以有好几张；然后在下面写问题。", examples: "或者从一个例子开始",
+    examplesNote: "例子总是以温度 0 提问，与设置无关。",
     addPictures: "添加图片", find: "查找物体", grounding: "回答带框", place: "插入图片位置",
     findHelp: "<|ref|>…<|/ref|>：问一个物体在哪里", groundingHelp: "<|grounding|>：回答时框出所说的物体",
     placeHelp: "<image>：图片在文字中的位置",
@@ -73,6 +76,8 @@ const texts = {
     tokens: (n) => `${n} 个词元`, about: (n) => `约 ${n} 个词元`, took: (s) => `${s} 秒`,
     speed: (v) => `每秒 ${v} 个词元`, first: (s) => `${s} 秒后开始`,
     prompt: (n, c) => `提示 ${n} 个词元${c ? `，其中 ${c} 个来自缓存` : ""}`,
+    withTemperature: (t) => `温度 ${t}`, withTopP: (p) => `top-p ${p}`, withPenalty: (p) => `重复惩罚 ${p}`,
+    temperatureHelp: "温度 0 总是取最可能的回答，每次相同：画框和读文字时最可靠。",
     temperature: "温度", top_p: "Top-p", repetition_penalty: "重复惩罚", max_tokens: "最多新词元", history: "最多历史词元",
     off: "关", serverDefault: "服务器", none: "无", answering: "正在回答…", ready: "回答完毕。", noPreview: "无法预览",
     boxNames: (n) => `${n} 个框`, show: "显示",
@@ -102,7 +107,7 @@ export function markLanguage(element, text) {
 }
 
 export function setLanguage(name) {
-  language = name in texts ? name : "en";
+  language = Object.hasOwn(texts, name) ? name : "en";
   document.documentElement.lang = tagOf[language];
   for (const element of document.querySelectorAll("[data-text]")) element.textContent = say(element.dataset.text);
   for (const element of document.querySelectorAll("[data-aria]")) element.setAttribute("aria-label", say(element.dataset.aria));

@@ -30,6 +30,12 @@ export function userArticle(turn, onEdit) {
   return article;
 }
 
+/* The settings that an answer was made with; "" where they are not known. */
+function drawnWith({ temperature, top_p: topP, repetition_penalty: penalty }) {
+  return [["withTemperature", temperature], ["withTopP", topP], ["withPenalty", penalty]]
+    .filter(([, value]) => typeof value === "number").map(([key, value]) => say(key, value)).join(", ");
+}
+
 function statsOf(turn) {
   const parts = [];
   if (turn.usage) {
@@ -38,13 +44,14 @@ function statsOf(turn) {
     parts.push(say("took", turn.seconds.toFixed(1)));
     if (turn.usage.completion_tokens > 1 && Number.isFinite(speed)) parts.push(say("speed", speed.toFixed(speed < 10 ? 1 : 0)));
     parts.push(say("first", turn.first.toFixed(1)));
-    parts.push(say("prompt", turn.usage.prompt_tokens, turn.usage.prompt_tokens_details?.cached_tokens));
+    parts.push(say("prompt", turn.usage.prompt_tokens, turn.usage.prompt_tokens_details.cached_tokens));
   } else if (turn.pieces && turn.seconds) {
     parts.push(say("about", turn.pieces), say("took", turn.seconds.toFixed(1)));
   }
+  if (parts.length) parts.push(drawnWith(turn.sampling ?? {}));
   if (turn.finish === "length") parts.push(say("lengthEnd"));
   if (turn.finish === "stopped") parts.push(say("stopped"));
-  return parts.join(" · ");
+  return parts.filter(Boolean);
 }
 
 /* Boxes count in the pictures that were sent; find(id) gives a picture and its number on the page. */
@@ -90,11 +97,12 @@ export function fillAnswer(article, turn, find) {
   article.append(...figures);
   if (turn.error) article.append(make("p", { className: "error", textContent: turn.error }));
   const stats = statsOf(turn);
-  if (!stats && !turn.answer) return;
-  const foot = make("div", { className: "foot" }, make("p", { className: "stats", textContent: stats }));
+  if (!stats.length && !turn.answer) return;
+  const foot = make("div", { className: "foot" }, make("p", { className: "stats" },
+    ...stats.flatMap((part, i) => [...(i ? [" · "] : []), make("span", { textContent: part })])));
   if (turn.answer && navigator.clipboard) {
     foot.append(quiet("copy", say("copy"), async (button) => {
-      await navigator.clipboard.writeText(turn.answer);
+      try { await navigator.clipboard.writeText(turn.answer); } catch { return; } /* the browser may refuse */
       button.lastChild.textContent = say("copied");
     }));
   }

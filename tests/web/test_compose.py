@@ -99,6 +99,37 @@ class Compose(browser.PageTest):
         self.button("Cancel").click()
         expect(self.message).to_have_value("half a thought")
         expect(self.said("assistant")).to_have_count(2)
+        self.said("user").last.get_by_role("button", name="Edit").click()
+        self.ask_instead("Two, please", Answer("The second"))
+        expect(self.message).to_have_value("half a thought") # it waits until the edit is sent
+        self.message.fill("another thought")
+        self.said("user").last.get_by_role("button", name="Edit").click()
+        self.button("Cancel").click()
+        expect(self.message).to_have_value("another thought")
+
+    def ask_instead(self, text, answer):
+        self.send(text, answer)
+        expect(self.said("assistant").last).to_contain_text(answer.pieces[0])
+        self.complete()
+
+    def test_the_end_stays_in_view(self):
+        """While nobody scrolls, neither a long answer nor a higher message box hides the last line."""
+        at_end = "() => { const m = document.getElementById('main'); return m.scrollHeight - m.scrollTop - m.clientHeight < 4; }"
+        self.ask("Long", Answer("\n\n".join(f"Line {i}" for i in range(80))))
+        self.page.wait_for_function(at_end)
+        before = self.page.locator("#main").bounding_box()["height"]
+        self.choose(file("a.png"), file("b.png"))
+        self.message.fill("<image>\n<image>\none\ntwo\nthree")
+        self.page.wait_for_function("(before) => document.getElementById('main').clientHeight < before - 40", arg=before)
+        self.page.wait_for_function(at_end)
+
+    def test_enter_of_an_input_method(self):
+        """The Enter that takes a proposal of an input method sends nothing."""
+        self.message.fill("ni hao")
+        self.message.evaluate("""box => box.dispatchEvent(new KeyboardEvent("keydown",
+            {key: "Enter", isComposing: true, bubbles: true, cancelable: true}))""")
+        expect(self.message).to_have_value("ni hao")
+        self.assertEqual(self.proxy.asked, [])
 
     def test_scrolled_up_stays_there(self):
         gate, end = threading.Event(), threading.Event()

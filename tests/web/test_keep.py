@@ -8,6 +8,24 @@ FULL = """IDBObjectStore.prototype.put = function () { throw new DOMException("f
 NOTHING = """Object.defineProperty(window, "indexedDB", {get() { throw new DOMException("denied", "SecurityError"); }});
 Object.defineProperty(window, "localStorage", {get() { throw new DOMException("denied", "SecurityError"); }});
 Object.defineProperty(window, "sessionStorage", {get() { throw new DOMException("denied", "SecurityError"); }});"""
+# records that are none, and one with turns that are hardly any; settings of any type
+STRANGE = """() => new Promise((resolve) => { indexedDB.open("vl2").onsuccess = ({target: {result: database}}) => {
+    const change = database.transaction(["conversations", "pictures"], "readwrite");
+    const conversations = change.objectStore("conversations");
+    const turn = {text: "odd", answer: "odd", pictures: ["none", "odd"], state: 7, usage: {prompt_tokens: "<b>", completion_tokens: {}},
+        grounding: {length: 3}, seconds: "long", first: NaN, pieces: [], from: -4, sent: 5, sampling: "hot", error: {}, finish: null};
+    const changed = Date.now() + 1e6;
+    for (const [id, turns] of [["a", null], ["b", 5], ["c", [null]], ["d", [{text: 1}]], ["e", [{text: "", answer: "", pictures: {}}]]]) {
+        conversations.put({id, turns, revision: 1, changed: changed + 1});
+    }
+    conversations.put({id: "f"});
+    conversations.put({id: 7, turns: [turn], revision: 1, changed: changed + 1});
+    conversations.put({id: "odd", turns: [turn], revision: 1, changed});
+    change.objectStore("pictures").put({id: "odd", name: {}, blob: "no picture"});
+    localStorage.setItem("vl2-settings", JSON.stringify({temperature: "hot", top_p: [], max_tokens: -8, history: 1e9,
+        language: "__proto__", theme: "<b>", model: {}, system: 5, apiKey: null}));
+    change.oncomplete = () => { database.close(); resolve(); };
+}; })"""
 
 
 def usage(prompt, answer=10):
@@ -113,6 +131,19 @@ class Keep(browser.PageTest):
         self.page.reload()
         expect(self.page.locator("#log")).to_contain_text("A cat")
 
+    def test_deleted_while_it_answers(self):
+        gate = threading.Event()
+        self.send("A story", Answer("Once upon a time", gate))
+        expect(self.said("assistant")).to_contain_text("Once upon")
+        self.button("History").click()
+        entries = self.page.locator("#conversations li")
+        entries.get_by_role("button", name="Delete").click()
+        expect(entries).to_contain_text("Nothing is kept yet")
+        expect(self.page.locator("article")).to_have_count(0)
+        self.page.reload()
+        expect(self.page.locator("#model option")).to_have_count(1)
+        expect(self.page.locator("article")).to_have_count(0)
+
     def test_two_tabs_do_not_write_over_each_other(self):
         self.ask("One", Answer("First"))
         first, second = self.page, self.watch(self.context.new_page())
@@ -140,6 +171,24 @@ class Keep(browser.PageTest):
         self.ask("One", Answer("First"))
         expect(self.page.locator("#notice")).to_contain_text("keeps nothing")
         self.ask("Two", Answer("Second"))
+
+    def test_what_others_wrote_into_the_store(self):
+        """Another page of the same address may have left anything: the page begins, and shows what is its own."""
+        self.ask("One", Answer("First"))
+        self.page.evaluate(STRANGE)
+        self.page.reload()
+        expect(self.page.locator("#model option")).to_have_count(1)
+        self.page.evaluate("sessionStorage.clear()")
+        self.page.reload()
+        expect(self.said("assistant")).to_have_count(1)
+        expect(self.said("assistant")).to_contain_text("odd")
+        self.button("History").click()
+        entries = self.page.locator("#conversations li")
+        expect(entries).to_have_count(2)
+        entries.filter(has_text="One").get_by_role("button").first.click()
+        expect(self.said("assistant")).to_contain_text("First")
+        self.ask("Two", Answer("Second"))
+        self.assertEqual(self.roles(), ["u:One", "a:First", "u:Two"])
 
     def test_a_server_that_comes_back(self):
         self.proxy.down = True

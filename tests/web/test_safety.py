@@ -1,5 +1,5 @@
 """What the model and people say is inert: no script, no request, no link but to the web, no freeze."""
-import time
+import re
 
 import browser
 from browser import Answer, expect
@@ -101,24 +101,61 @@ class Safety(browser.PageTest):
     def test_the_policy(self):
         reply = self.page.goto(self.proxy.address)
         policy = reply.headers["content-security-policy"]
-        self.assertIn("default-src 'none'", policy)
+        for part in ("default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' blob:", "connect-src 'self'",
+                     "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'", "require-trusted-types-for 'script'",
+                     "trusted-types dompurify"):
+            self.assertIn(part, policy.split("; "))
         for word in ("unsafe-inline", "unsafe-eval", "*", "http:", "https:"):
             self.assertNotIn(word, policy)
         text = reply.text()
         self.assertNotRegex(text, r"<script(?![^>]*\bsrc=)|<style|\son\w+=|\sstyle=|https?://(?!www\.w3\.org)")
-        self.expect_blocked("const s = document.createElement('script'); s.textContent = 'window.evil = 1'; document.body.append(s)")
+        self.expect_blocked("const s = document.createElement('script'); s.append('window.evil = 1'); document.body.append(s)",
+                            "TrustedScript")
+        self.expect_blocked("try { document.body.innerHTML = '<p>words' } catch { }", "TrustedHTML")
         self.expect_blocked("new Image().src = 'https://evil.example/beacon.png'")
         self.assertFalse(self.page.evaluate("'evil' in window"))
 
-    def expect_blocked(self, code):
+    def expect_blocked(self, code, word="Content Security Policy"):
         """The policy stops it, and the tests would notice."""
-        with self.page.expect_console_message(lambda m: "Content Security Policy" in m.text):
+        with self.page.expect_console_message(lambda m: word in m.text):
             self.page.evaluate(code)
         self.assertTrue(self.wrong)
         self.wrong.clear()
 
+    def test_replies_that_are_none(self):
+        """A server may say anything: it becomes an error or nothing, and the next question is asked."""
+        evil = "<img src=x onerror='window.evil = 1'>"
+        events = ([None], [7], ["text"], [[]], [{"choices": 3}], [{"choices": [None]}], [{"choices": [{"delta": evil}]}],
+                  [{"choices": [{"delta": {"content": {"a": 1}}}]}], [{"error": {"message": evil}}], [{"error": evil}],
+                  ['{"choices":'], [{"usage": evil}], [{"usage": {"prompt_tokens": evil, "completion_tokens": [1]}}],
+                  [{"choices": [{"delta": {"content": "Words"}, "finish_reason": {"a": evil}, "grounding": evil}]}])
+        for given in events:
+            with self.subTest(given):
+                answer = Answer(usage=given[0].get("usage") if isinstance(given[0], dict) else None)
+                answer.events = lambda given=given: iter([*given, "[DONE]"])
+                self.send("Hello", answer)
+                expect(self.said("assistant").last).to_have_attribute("data-state", re.compile("done|error"))
+                expect(self.said("assistant").last).not_to_contain_text("undefined")
+                self.tidy(self.said("assistant").last)
+        self.ask("Are you there?", Answer("Yes"))
+        self.assertEqual({m["role"] for m in self.proxy.asked[-1]["messages"]}, {"user", "assistant"})
+
+    def test_models_and_examples_that_are_none(self):
+        self.MAY_LOG = ("Failed to load resource", "Refused to connect", "violates the following Content Security Policy", "Fetch API cannot load")
+        evil = "<img src=x onerror='window.evil = 1'>"
+        examples = [None, 7, {"prompt": evil}, {"prompt": 5, "images": []}, {"prompt": evil, "images": ["//evil.example/x.png"]},
+                    {"prompt": evil, "images": ["examples.json"]}, {"prompt": evil, "images": [5]}]
+        self.page.route("**/v1/models", lambda route: route.fulfill(json={"data": [{"id": evil, "max_images": "many", "demo": evil}]}))
+        self.page.route("**/examples.json", lambda route: route.fulfill(json=examples))
+        self.page.reload()
+        expect(self.page.locator("#model")).to_have_value(evil)
+        expect(self.page.locator("#examples button")).to_have_text([evil])
+        self.ask("Hello", Answer("Yes"))
+        self.assertEqual(self.proxy.asked[-1]["model"], evil)
+        self.assertFalse(self.page.evaluate("'evil' in window"))
+
     def test_deep_and_endless(self):
-        """Text that parsers choke on is shown within seconds, and the page still answers."""
+        """Text that parsers choke on is shown before the patience of `complete` ends, and the page still answers."""
         deep = 4000
         for text in (">" * deep + " deep", "> " * deep + "deep", "- " * deep + "deep", "[" * 20000, "![" * 20000, "*a " * 20000,
                      "_" * 50000, "`" * 50000, "$" * 50000, "<" * 50000, "|" * 20000 + "\n" + "|-" * 20000, "<|ref|>" * 8000,
@@ -126,17 +163,15 @@ class Safety(browser.PageTest):
                      "**" * 20000 + "a", "[a](" * 10000, "<div>" * 10000, "&lt;" * 15000, "\\" * 50000, "a\n" * 25000, "1. " * 5000 + "x",
                      "<!--\n```\n--> " + "*a " * 15000, "```\n" + "*a " * 15000):
             with self.subTest(text[:12]):
-                began = time.monotonic()
                 article = self.ask("?", Answer(text))
                 self.tidy(article)
-                self.assertLess(time.monotonic() - began, 15, "the page was busy that long")
                 self.button("Remove last turn").click()
                 expect(self.page.locator("article")).to_have_count(0)
 
     def test_a_megabyte(self):
         text = "Words <b>and</b> more [words](javascript:x). " * 23000
         article = self.ask("All of it", Answer(*(text[i:i + 4096] for i in range(0, len(text), 4096))))
-        self.assertGreaterEqual(len(article.locator(".answer").inner_text()), 900_000)
+        self.assertEqual(article.locator(".answer").text_content().count("more"), 23000)
         self.tidy(article)
         self.page.reload()
         expect(self.said("assistant")).to_have_attribute("data-state", "done")

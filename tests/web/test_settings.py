@@ -1,5 +1,6 @@
 """The reference demo's controls, as docs/WEB.md's table has them; models, languages, appearance."""
 import re
+import threading
 
 import browser
 from browser import SOURCE, Answer, expect
@@ -80,6 +81,15 @@ class Settings(browser.PageTest):
         self.assertEqual(untranslated, [])
         self.page.reload()
         expect(self.page.get_by_role("button", name="重新生成")).to_be_visible()
+
+    def test_another_language_while_it_answers(self):
+        gate = threading.Event()
+        self.send("Hello", Answer("One", gate, " two"))
+        expect(self.said("assistant")).to_contain_text("One")
+        self.page.get_by_label("Language").select_option("zh")
+        gate.set()
+        expect(self.complete()).to_contain_text("One two")
+        expect(self.said("assistant")).to_contain_text("个词元")
 
     def test_appearance(self):
         background = "getComputedStyle(document.body).backgroundColor"

@@ -1,20 +1,42 @@
-"""Asking: the real checkpoint's answer, stop, regenerate, edit, remove, reload, two pictures, errors."""
+"""Asking: the real checkpoint's answers, stop, regenerate, edit, remove, reload, two pictures, errors."""
 import threading
 
 import browser
-from browser import DEMO, EXAMPLES, Answer, Failure, expect, file
+from browser import DEMO, EXAMPLES, Answer, Failure, expect, file, in_pixels, overlap
 
 
 class RealModel(browser.PageTest):
-    """What the page shows is what the API answers."""
+    """What the page shows is what the API answers, and the examples are answered rightly."""
 
-    def test_an_example(self):
-        example = next((e for e in EXAMPLES if "<|ref|>" in e["prompt"] or "<|grounding|>" in e["prompt"]), EXAMPLES[0])
-        self.button("Settings").click()
-        self.page.locator("#set-temperature").fill("0")
-        self.page.keyboard.press("Escape")
+    def test_every_example(self):
+        for i, example in enumerate(EXAMPLES):
+            with self.subTest(example["prompt"]):
+                self.page.locator("#examples button").nth(i).click()
+                self.button("Send").click()
+                article = self.complete()
+                sent = self.proxy.asked[-1]
+                self.assertEqual(sent["temperature"], 0)
+                self.assertNotIn("repetition_penalty", sent)
+                expect(article).to_contain_text("temperature 0")
+                self.is_right(article, example)
+                self.button("New conversation").click()
+
+    def is_right(self, article, example):
+        if "<|det|>" not in example["shows"]:
+            expect(article.locator(".answer")).to_have_text(example["shows"])
+            return
+        boxes = article.locator("[data-box]")
+        true = in_pixels(example["shows"], article.locator("figure img"))
+        expect(boxes).to_have_count(len(true))
+        for i, box in enumerate(true):
+            found = list(map(float, boxes.nth(i).get_attribute("data-box").split(",")))
+            self.assertGreater(overlap(found, box), 0.5, f"{found} for {box}")
+
+    def test_boxes_are_the_servers(self):
+        example = next(e for e in EXAMPLES if "<|ref|>" in e["prompt"])
         self.page.locator("input[type=file]").set_input_files([DEMO / name for name in example["images"]])
         article = self.ask(example["prompt"])
+        self.assertEqual(self.proxy.asked[0]["temperature"], 0.1) # no example of the page: asked as the settings say
         direct = self.server.post("/v1/chat/completions", {**self.proxy.asked[0], "stream": False})
         choice = direct["choices"][0]
         boxes = article.locator("[data-box]")
@@ -22,8 +44,6 @@ class RealModel(browser.PageTest):
         for i, item in enumerate(choice["grounding"]):
             expect(boxes.nth(i)).to_have_attribute("data-label", item["label"])
             expect(boxes.nth(i)).to_have_attribute("data-box", ",".join(map(str, item["box"])))
-        if not choice["grounding"]:
-            self.assertEqual(article.locator(".answer").inner_text().strip(), choice["message"]["content"].strip())
         tokens = direct["usage"]["completion_tokens"]
         expect(article).to_contain_text(f"{tokens} tokens")
 
@@ -43,6 +63,24 @@ class Talk(browser.PageTest):
         expect(last.locator("strong")).to_have_text("two")
         expect(last).to_contain_text("8 tokens")
         expect(self.said("user").last).to_contain_text("Tell me")
+
+    def test_tables_code_and_formulas(self):
+        self.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        code = 'def area(r):\n    return 3 * r ** 2  # about'
+        article = self.ask("Show me", Answer(f"# Areas\n\n| r | area |\n|---|--:|\n| 1 | 3 |\n\nAs $x^2$ and\n\n$$\\frac{{1}}{{2}}$$\n\n"
+                                             f"```python\n{code}\n```\n\n1. one\n2. two\n\n- [x] done"))
+        expect(article.locator("h1")).to_have_text("Areas")
+        expect(article.locator("td")).to_have_text(["1", "3"])
+        expect(article.locator("math msup")).to_have_count(1)
+        expect(article.locator("div.math mfrac")).to_have_count(1)
+        expect(article.locator("ol li")).to_have_text(["one", "two"])
+        expect(article.locator("ul li")).to_have_text(["☑ done"])
+        expect(article.locator("pre code")).to_have_text(code)
+        expect(article.locator("pre .hljs-keyword").first).to_have_text("def")
+        article.get_by_role("button", name="Copy code").click()
+        self.page.wait_for_function("async (code) => (await navigator.clipboard.readText()).trim() === code", arg=code)
+        article.get_by_role("button", name="Copy", exact=True).click()
+        expect(article.get_by_role("button", name="Copied")).to_be_visible()
 
     def test_stop_keeps_what_was_said(self):
         gate = threading.Event()
@@ -70,6 +108,41 @@ class Talk(browser.PageTest):
         expect(self.said("assistant")).to_have_count(1)
         expect(self.page.locator("#log")).not_to_contain_text("First try")
         self.assertEqual(self.proxy.asked[0]["messages"], self.proxy.asked[1]["messages"])
+
+    def test_an_example_asked_again(self):
+        """Greedy as long as it has no answer; who regenerates an answer wants another one."""
+        self.page.locator("#examples button").first.click()
+        self.button("Send").click()
+        self.complete()
+        self.proxy.answers.append(Failure(500, "out of memory"))
+        self.button("Regenerate").click()
+        self.complete("error")
+        self.proxy.answers.append(Answer("Another answer"))
+        self.button("Regenerate").click()
+        expect(self.complete()).to_contain_text("temperature 0.1, top-p 0.9, penalty 1.1")
+        self.button("New conversation").click()
+        self.page.locator("#examples button").first.click()
+        self.proxy.answers.extend([Failure(500, "out of memory"), Answer("An answer")])
+        self.button("Send").click()
+        self.complete("error")
+        self.button("Regenerate").click()
+        self.complete()
+        self.assertEqual([asked["temperature"] for asked in self.proxy.asked], [0, 0.1, 0.1, 0, 0])
+
+    def test_a_changed_example_is_a_question_of_ones_own(self):
+        self.page.locator("#examples button").first.click()
+        self.message.press("End")
+        self.page.keyboard.type("!")
+        self.proxy.answers.append(Answer("Well"))
+        self.button("Send").click()
+        expect(self.complete()).to_contain_text("temperature 0.1, top-p 0.9, penalty 1.1")
+        self.button("New conversation").click()
+        self.page.locator("#examples button").first.click()
+        self.page.get_by_role("button", name="Remove picture 1").click()
+        self.proxy.answers.append(Answer("Well"))
+        self.button("Send").click()
+        self.complete()
+        self.assertEqual([asked["temperature"] for asked in self.proxy.asked], [0.1, 0.1])
 
     def test_edit_and_resend(self):
         self.choose(file("a.png"))
