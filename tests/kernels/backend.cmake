@@ -2,7 +2,7 @@ set(checks check_kernels.c check.c check_dots.c check_tiles.c check_attend.c che
 set(emulated "")
 find_path(VL2_SIMDE simde/x86/avx512.h)
 if(VL2_SIMDE AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-    set(emulated VL2_HAVE_EMULATED)
+    list(APPEND emulated VL2_HAVE_EMULATED)
     add_library(vl2_emulated OBJECT ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/dot_avx512.c
         ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/rows_avx512.c
         ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/dot_avx512bf16.c
@@ -18,11 +18,23 @@ if(VL2_SIMDE AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
         vl2_dot_amx_fill=emulated_dot_amx_fill
         vl2_attend_amx_fill=emulated_attend_amx_fill)
 endif()
-vl2_test(check_kernels SOURCES ${checks} LABELS kernels)
-if(emulated)
-    target_sources(check_kernels PRIVATE $<TARGET_OBJECTS:vl2_emulated>)
-    target_compile_definitions(check_kernels PRIVATE ${emulated})
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    # The loops of AVX-VNNI with a stand-in for its one instruction, for machines that have AVX2 only.
+    list(APPEND emulated VL2_HAVE_AVXVNNI)
+    add_library(vl2_emulated_vnni OBJECT ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/q_avxvnni.c)
+    vl2_flags(vl2_emulated_vnni)
+    target_include_directories(vl2_emulated_vnni PRIVATE ${CMAKE_SOURCE_DIR}/src)
+    target_compile_options(vl2_emulated_vnni PRIVATE -Wno-missing-prototypes -mavx2 -mfma -mf16c)
+    target_compile_definitions(vl2_emulated_vnni PRIVATE VL2_EMULATE_AVXVNNI
+        vl2_q_avxvnni_fill=emulated_q_avxvnni_fill)
 endif()
+vl2_test(check_kernels SOURCES ${checks} LABELS kernels)
+target_compile_definitions(check_kernels PRIVATE ${emulated})
+foreach(library vl2_emulated vl2_emulated_vnni)
+    if(TARGET ${library})
+        target_sources(check_kernels PRIVATE $<TARGET_OBJECTS:${library}>)
+    endif()
+endforeach()
 vl2_test(test_ops SOURCES test_ops.c LABELS kernels)
 vl2_test(test_ops_q SOURCES test_ops_q.c LABELS kernels)
 

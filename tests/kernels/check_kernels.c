@@ -18,6 +18,10 @@ void emulated_dot_amx_fill(vl2_kernels *out);
 void emulated_attend_amx_fill(vl2_kernels *out);
 #endif
 
+#if defined(VL2_HAVE_AVXVNNI)
+void emulated_q_avxvnni_fill(vl2_kernels *out);
+#endif
+
 static void on_signal(int number) {
     const char *name = number == SIGILL ? "illegal instruction in " : "bad access in ";
     if (write(2, name, strlen(name)) < 0 || write(2, check_current, strlen(check_current)) < 0 ||
@@ -135,13 +139,17 @@ typedef struct totals {
     size_t levels, checks, failures;
 } totals;
 
+static void add_checks(totals *t, const check *c) {
+    printf("%-20s %zu checks, %zu failed\n", c->level, c->checks, c->failures);
+    t->levels++;
+    t->checks += c->checks;
+    t->failures += c->failures + (c->checks == 0);
+}
+
 static void add_level(totals *t, const char *level, const vl2_kernels *plain, const vl2_kernels *k,
                       uint64_t seed) {
     check c = checked(level, plain, k, seed, false);
-    printf("%-20s %zu checks, %zu failed\n", level, c.checks, c.failures);
-    t->levels++;
-    t->checks += c.checks;
-    t->failures += c.failures + (c.checks == 0);
+    add_checks(t, &c);
 }
 
 static void add_emulated(totals *t, const vl2_kernels *plain, uint64_t seed) {
@@ -158,6 +166,22 @@ static void add_emulated(totals *t, const vl2_kernels *plain, uint64_t seed) {
 #else
     (void)t, (void)plain, (void)seed;
     printf("skipped: AVX-512 emulated (no SIMDe, or another kind of machine)\n");
+#endif
+}
+
+/* Where the CPU has AVX2. */
+static void add_avxvnni(totals *t, const vl2_kernels *plain, uint64_t seed) {
+#if defined(VL2_HAVE_AVXVNNI)
+    vl2_kernels k;
+    if (!vl2_kernels_select(&k, "avxvnni"))
+        printf("skipped: avxvnni (this CPU has no AVX-VNNI, or AVX-512's)\n");
+    if (!vl2_kernels_select(&k, "avx2")) return;
+    emulated_q_avxvnni_fill(&k);
+    check c = {.level = "avxvnni (emulated)", .plain = plain, .k = &k, .seed = seed};
+    check_quantized(&c);
+    add_checks(t, &c);
+#else
+    (void)t, (void)plain, (void)seed;
 #endif
 }
 
@@ -181,6 +205,7 @@ int main(int argc, char **argv) {
         if (strcmp(*l, "c") != 0) add_level(&t, *l, &plain, &k, seed);
     }
     add_emulated(&t, &plain, seed);
+    add_avxvnni(&t, &plain, seed);
     t.failures += check_faults(&plain, seed);
     printf("seed %llu: %zu levels, %zu checks, %zu failed\n", (unsigned long long)seed, t.levels,
            t.checks, t.failures);

@@ -34,6 +34,7 @@ vl2_features vl2_features_detect(void) {
     f.avx2 = ymm && has(basic.c, 28) && has(basic.c, 12) && has(basic.c, 29) && has(more.b, 5);
     f.avx512 =
         f.avx2 && zmm && has(more.b, 16) && has(more.b, 17) && has(more.b, 30) && has(more.b, 31);
+    f.avxvnni = f.avx2 && !f.avx512 && has(extra.a, 4);
     f.avx512vnni = f.avx512 && has(more.c, 11);
     f.avx512bf16 = f.avx512vnni && has(extra.a, 5);
     bool tiles = (states & 0x60000) == 0x60000; /* their shape, and their data */

@@ -6,6 +6,7 @@
 
 typedef struct vl2_features {
     bool avx2;       /* AVX2, FMA, F16C, and the system saves their registers */
+    bool avxvnni;    /* 8-bit dot products on top; false where AVX-512 has its own */
     bool avx512;     /* F, BW, DQ, VL, likewise */
     bool avx512vnni; /* 8-bit dot products on top */
     bool avx512bf16; /* BF16 dot products on top */

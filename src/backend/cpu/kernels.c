@@ -19,6 +19,7 @@ typedef struct level {
 static bool always(const vl2_features *f) { return f != NULL; }
 #if defined(__x86_64__)
 static bool has_avx2(const vl2_features *f) { return f->avx2; }
+static bool has_avxvnni(const vl2_features *f) { return f->avxvnni; }
 static bool has_avx512(const vl2_features *f) { return f->avx512; }
 static bool has_avx512vnni(const vl2_features *f) { return f->avx512vnni; }
 static bool has_avx512bf16(const vl2_features *f) { return f->avx512bf16; }
@@ -31,6 +32,7 @@ static const level LADDER[] = {
     {"c", always, {vl2_dot_c_fill, vl2_rows_c_fill, vl2_q_c_fill}},
 #if defined(__x86_64__)
     {"avx2", has_avx2, {vl2_dot_avx2_fill, vl2_rows_avx2_fill, vl2_q_avx2_fill}},
+    {"avxvnni", has_avxvnni, {vl2_q_avxvnni_fill}},
     {"avx512", has_avx512, {vl2_dot_avx512_fill, vl2_rows_avx512_fill}},
     {"avx512vnni", has_avx512vnni, {vl2_q_avx512vnni_fill}},
     {"avx512bf16", has_avx512bf16, {vl2_dot_avx512bf16_fill}},
@@ -46,7 +48,8 @@ bool vl2_kernels_select(vl2_kernels *out, const char *name) {
     vl2_kernels k;
     memset(&k, 0, sizeof k);
     bool found = false;
-    for (int i = 0; i < N_LEVELS && !found && LADDER[i].runs(&f); i++) {
+    for (int i = 0; i < N_LEVELS && !found; i++) {
+        if (!LADDER[i].runs(&f)) continue;
         for (size_t j = 0; j < 3; j++)
             if (LADDER[i].fill[j]) LADDER[i].fill[j](&k);
         k.level = LADDER[i].name;
@@ -58,7 +61,10 @@ bool vl2_kernels_select(vl2_kernels *out, const char *name) {
 }
 
 const char *const *vl2_kernels_levels(void) {
+    vl2_features f = vl2_features_detect();
 #if defined(__x86_64__)
+    static const char *const WITH_AVXVNNI[] = {"c", "avx2", "avxvnni", NULL};
+    if (f.avxvnni) return WITH_AVXVNNI;
     static const char *const NAMES[][N_LEVELS + 1] = {
         {"c"},
         {"c", "avx2"},
@@ -71,8 +77,7 @@ const char *const *vl2_kernels_levels(void) {
 #else
     static const char *const NAMES[][N_LEVELS + 1] = {{"c"}};
 #endif
-    vl2_features f = vl2_features_detect();
-    int n = 1;
-    while (n < N_LEVELS && LADDER[n].runs(&f)) n++;
+    int n = 0;
+    for (int i = 0; i < N_LEVELS; i++) n += LADDER[i].runs(&f);
     return NAMES[n - 1];
 }

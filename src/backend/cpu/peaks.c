@@ -24,6 +24,7 @@ static const loop LOOPS[] = {
     {"c", vl2_peak_c_f32, NULL, vl2_peak_c_int8},
 #if defined(__x86_64__)
     {"avx2", vl2_peak_avx2_f32, NULL, vl2_peak_avx2_int8},
+    {"avxvnni", vl2_peak_avx2_f32, NULL, vl2_peak_avx2_int8},
     {"avx512", vl2_peak_avx512_f32, NULL, vl2_peak_avx2_int8},
     {"avx512vnni", vl2_peak_avx512_f32, NULL, vl2_peak_avx512vnni_int8},
     {"avx512bf16", vl2_peak_avx512_f32, vl2_peak_avx512bf16_bf16, vl2_peak_avx512vnni_int8},

@@ -22,10 +22,11 @@ enum {
     VL2_Q_TYPES = VL2_DTYPE_COUNT - VL2_Q8_0
 };
 
-/* 256 elements (or the last blocks of a row) of 16 outputs, as tiles of many rows want them. */
+/* 256 elements (or the last blocks of a row) of 16 outputs, as tiles of many rows want them. What
+ * super-blocks have in `scale` and `min` is each level's own. */
 typedef struct vl2_qpanel {
     _Alignas(64) uint8_t q[VL2_QUNIT_MAX / 4][VL2_QPANEL][4];
-    int32_t scale[16][VL2_QPANEL]; /* super-blocks: of 16 elements */
+    int32_t scale[16][VL2_QPANEL];
     int32_t min[16][VL2_QPANEL];
     float d[8][VL2_QPANEL], m[8][VL2_QPANEL]; /* of 32 elements; super-blocks: [0] alone */
 } vl2_qpanel;

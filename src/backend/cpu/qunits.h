@@ -28,6 +28,26 @@ typedef struct vl2_qkind {
 
 #define VL2_QINLINE static inline __attribute__((always_inline))
 
+/* A short loop whose rounds are all written out, so that arrays of vectors stay in registers. */
+#define VL2_QEACH(i, n) _Pragma("GCC unroll 12") for (int i = 0; i < (n); i++)
+
+/* Bits of a weight as the file has it, without its part of the scales. */
+VL2_QINLINE int vl2_qkind_bits(const vl2_qkind kind) {
+    const int scales = kind.unit == VL2_QUANT_SUPER ? 16 : kind.has_min ? 4 : 2;
+    return ((int)kind.bytes - scales) * 8 / kind.unit;
+}
+/* IQ4_NL: nibbles choose among vl2_quant_nl. */
+VL2_QINLINE bool vl2_qkind_is_curved(const vl2_qkind kind) {
+    return kind.offset == 128 && vl2_qkind_bits(kind) == 4;
+}
+
+/* Some rows of weights side by side, an output in each lane of a vector. */
+typedef struct vl2_qlanes {
+    const char *row[VL2_QPANEL];
+    const char *next;           /* the rows behind them */
+    int32_t offset[VL2_QPANEL]; /* from row[0], bytes */
+} vl2_qlanes;
+
 /* Branch by branch and inline; not by F16C, which stops at each subnormal half for an assist. */
 VL2_QINLINE float vl2_qunit_half(const uint8_t bytes[2]) {
     const uint32_t half = (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8, rest = half & 0x7fffu;
@@ -168,16 +188,18 @@ VL2_QINLINE void vl2_qunit_q6_k(vl2_qunit *u, const void *block) {
 }
 
 /* A line a type: X(enum, name, unit, offset, has_min, struct). */
-#define VL2_QKINDS(X)                                                                              \
+#define VL2_QKINDS_32(X)                                                                           \
     X(VL2_Q8_0, q8_0, 32, 128, false, vl2_q8_0)                                                    \
     X(VL2_Q4_0, q4_0, 32, 8, false, vl2_q4_0)                                                      \
     X(VL2_Q4_1, q4_1, 32, 0, true, vl2_q4_1)                                                       \
     X(VL2_Q5_0, q5_0, 32, 16, false, vl2_q5_0)                                                     \
     X(VL2_Q5_1, q5_1, 32, 0, true, vl2_q5_1)                                                       \
-    X(VL2_IQ4_NL, iq4_nl, 32, 128, false, vl2_q4_0)                                                \
+    X(VL2_IQ4_NL, iq4_nl, 32, 128, false, vl2_q4_0)
+#define VL2_QKINDS_K(X)                                                                            \
     X(VL2_Q4_K, q4_k, 256, 0, true, vl2_q4_k)                                                      \
     X(VL2_Q5_K, q5_k, 256, 0, true, vl2_q5_k)                                                      \
     X(VL2_Q6_K, q6_k, 256, 32, false, vl2_q6_k)
+#define VL2_QKINDS(X) VL2_QKINDS_32(X) VL2_QKINDS_K(X)
 
 /* t of qdot.h, from a unit's two integers. */
 VL2_QINLINE float vl2_qunit_term(float d, float m, float dx, int32_t a, int32_t b, bool has_min) {

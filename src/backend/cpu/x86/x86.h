@@ -7,6 +7,7 @@
 void vl2_dot_avx2_fill(vl2_kernels *out);
 void vl2_rows_avx2_fill(vl2_kernels *out);
 void vl2_q_avx2_fill(vl2_kernels *out);
+void vl2_q_avxvnni_fill(vl2_kernels *out);
 void vl2_q_avx512vnni_fill(vl2_kernels *out);
 void vl2_dot_avx512_fill(vl2_kernels *out);
 void vl2_rows_avx512_fill(vl2_kernels *out);

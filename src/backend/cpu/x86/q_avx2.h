@@ -1,0 +1,388 @@
+/* backend/cpu/x86/q_avx2.h - quantized products in vectors of 256 bits: with AVX2 alone, or with
+ * AVX-VNNI's dot products of bytes where VL2_Q_VNNI is defined. For q_avx2.c and q_avxvnni.c. */
+#ifndef VL2_BACKEND_CPU_X86_Q_AVX2_H
+#define VL2_BACKEND_CPU_X86_Q_AVX2_H
+
+#include "backend/cpu/qunits.h"
+#include "backend/cpu/x86/vec_avx2.h"
+#include "backend/cpu/x86/x86.h"
+
+enum { TILE = 4, COLUMNS = VL2_QPANEL / VL };
+
+typedef __m256i vi;
+VL2_QINLINE vi vi_set(int32_t a) { return _mm256_set1_epi32(a); }
+VL2_QINLINE vi vi_load(const void *p) { return _mm256_loadu_si256(p); }
+VL2_QINLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
+VL2_QINLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
+VL2_QINLINE vi vi_mul(vi a, vi b) { return _mm256_mullo_epi32(a, b); }
+VL2_QINLINE vi vi_madd(vi a, vi b) { return _mm256_madd_epi16(a, b); }
+VL2_QINLINE vf v_from(vi a) { return _mm256_cvtepi32_ps(a); }
+
+VL2_QINLINE vi twice(const void *p) { /* the same 16 bytes in both halves */
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128(p));
+}
+VL2_QINLINE vi two(const void *low, const void *high) { /* 16 bytes each */
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(low)),
+                                   _mm_loadu_si128(high), 1);
+}
+VL2_QINLINE vi low_nibbles(vi raw) { return _mm256_and_si256(raw, _mm256_set1_epi8(15)); }
+VL2_QINLINE vi high_nibbles(vi raw) { return low_nibbles(_mm256_srli_epi16(raw, 4)); }
+
+/* ---- dot products of bytes ---------------------------------------------------------------------- */
+
+/* a + the sums of four products each of u (0 … 255, or 0 … 128) with x. */
+VL2_QINLINE vi add_dots(vi a, vi u, vi x) {
+#if defined(VL2_Q_VNNI)
+    return vl2_dpbusd(a, u, x);
+#else /* pairs of 128 x 127 are what 16 bits hold */
+    return vi_add(a, vi_madd(_mm256_maddubs_epi16(u, x), _mm256_set1_epi16(1)));
+#endif
+}
+
+/* The same of signed bytes q; with AVX-VNNI of q + 128. */
+VL2_QINLINE vi dots_signed(vi q, vi x) {
+#if defined(VL2_Q_VNNI)
+    return vl2_dpbusd(vi_set(0), _mm256_xor_si256(q, _mm256_set1_epi8(-128)), x);
+#else
+    return add_dots(vi_set(0), _mm256_abs_epi8(q), _mm256_sign_epi8(x, q));
+#endif
+}
+
+/* ---- packing x -------------------------------------------------------------------------------- */
+
+VL2_QINLINE uint32_t q_greatest(const float *x, size_t n) {
+    vi most = vi_set(0);
+    for (size_t i = 0; i < n; i += 8)
+        most = _mm256_max_epi32(most, _mm256_and_si256(vi_load(x + i), vi_set(0x7fffffff)));
+    __m128i m = _mm_max_epi32(_mm256_castsi256_si128(most), _mm256_extracti128_si256(most, 1));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, _MM_SHUFFLE(1, 0, 3, 2)));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, _MM_SHUFFLE(2, 3, 0, 1)));
+    return (uint32_t)_mm_cvtsi128_si32(m);
+}
+
+/* To nearest even. */
+VL2_QINLINE void q_round(int8_t *out, int16_t *sums, const float *x, size_t n, float inverse) {
+    const vi order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    for (size_t i = 0; i < n; i += 32) {
+        vi q[4];
+        for (size_t j = 0; j < 4; j++)
+            q[j] = _mm256_cvtps_epi32(v_mul(v_load(x + i + 8 * j), v_set(inverse)));
+        const vi bytes =
+            _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
+        const vi ordered = _mm256_permutevar8x32_epi32(bytes, order);
+        _mm256_storeu_si256((vi *)(void *)(out + i), ordered);
+        vi s = vi_madd(_mm256_maddubs_epi16(_mm256_set1_epi8(1), ordered), _mm256_set1_epi16(1));
+        s = _mm256_hadd_epi32(s, s);
+        s = _mm256_hadd_epi32(s, s);
+        sums[i / 16] = (int16_t)_mm256_extract_epi32(s, 0);
+        sums[i / 16 + 1] = (int16_t)_mm256_extract_epi32(s, 4);
+    }
+}
+
+/* ---- super-blocks, a row of weights at a time --------------------------------------------------- */
+
+VL2_QINLINE void q_ask(const char *from, size_t bytes) {
+    (void)from;
+    (void)bytes;
+}
+
+#define VL2_Q_TAKE(name) take_##name
+typedef struct q_taken {
+    vi q[8], scale[8]; /* scale: for each 16-bit lane of a maddubs of q */
+    vi sums_by;        /* of 16 elements each: what x's sums are multiplied by */
+    float d, m;
+} q_taken;
+
+/* The 16-bit lane `i` (of 8) of each half in all its lanes. */
+VL2_QINLINE vi spread(vi a, int i) {
+    return _mm256_shuffle_epi8(a, _mm256_set1_epi16((int16_t)(2 * i | (2 * i + 1) << 8)));
+}
+
+/* The 6-bit scales and least values of vl2_quant_scales, all at once. */
+VL2_QINLINE void take_scales(q_taken *u, const uint8_t d[2], const uint8_t dmin[2],
+                             const uint8_t packed[12]) {
+    uint32_t a, b, c;
+    memcpy(&a, packed, 4);
+    memcpy(&b, packed + 4, 4);
+    memcpy(&c, packed + 8, 4);
+    const uint32_t scale = (c & 0x0f0f0f0fu) | (a >> 2 & 0x30303030u);
+    const uint32_t min = (c >> 4 & 0x0f0f0f0fu) | (b >> 2 & 0x30303030u);
+    const vi both = _mm256_cvtepu8_epi16(
+        _mm_setr_epi32((int)(a & 0x3f3f3f3fu), (int)scale, (int)(b & 0x3f3f3f3fu), (int)min));
+    const vi scales = _mm256_permute2x128_si256(both, both, 0x00);
+    for (int i = 0; i < 8; i++) u->scale[i] = spread(scales, i);
+    const vi order = _mm256_setr_epi64x(0x0302030201000100, 0x0706070605040504, 0x0b0a0b0a09080908,
+                                        0x0f0e0f0e0d0c0d0c);
+    u->sums_by = _mm256_shuffle_epi8(_mm256_permute2x128_si256(both, both, 0x11), order);
+    u->d = vl2_qunit_half(d);
+    u->m = -vl2_qunit_half(dmin);
+}
+
+VL2_QINLINE void take_q4_k(q_taken *u, const void *block) {
+    const vl2_q4_k *b = block;
+    take_scales(u, b->d, b->dmin, b->scales);
+    for (int g = 0; g < 4; g++) {
+        const vi raw = vi_load(b->qs + 32 * g);
+        u->q[2 * g] = low_nibbles(raw);
+        u->q[2 * g + 1] = high_nibbles(raw);
+    }
+}
+
+/* Bits i of qh as fifth bits of q. */
+VL2_QINLINE vi add_fifths(vi q, vi qh, int i) {
+    const vi bits = i < 4 ? _mm256_slli_epi16(qh, 4 - i) : _mm256_srli_epi16(qh, i - 4);
+    return _mm256_or_si256(q, _mm256_and_si256(bits, _mm256_set1_epi8(16)));
+}
+
+VL2_QINLINE void take_q5_k(q_taken *u, const void *block) {
+    const vl2_q5_k *b = block;
+    const vi qh = vi_load(b->qh);
+    take_scales(u, b->d, b->dmin, b->scales);
+    for (int g = 0; g < 4; g++) {
+        const vi raw = vi_load(b->qs + 32 * g);
+        u->q[2 * g] = add_fifths(low_nibbles(raw), qh, 2 * g);
+        u->q[2 * g + 1] = add_fifths(high_nibbles(raw), qh, 2 * g + 1);
+    }
+}
+
+VL2_QINLINE void take_q6_k(q_taken *u, const void *block) {
+    const vl2_q6_k *b = block;
+    const vi upper = _mm256_set1_epi8(0x30);
+    u->sums_by = _mm256_cvtepi8_epi16(_mm_loadu_si128((const void *)b->scales));
+    for (int h = 0; h < 2; h++) {
+        const vi l0 = vi_load(b->ql + 64 * h), l1 = vi_load(b->ql + 64 * h + 32);
+        const vi qh = vi_load(b->qh + 32 * h);
+        vi *q = u->q + 4 * h;
+        q[0] = _mm256_or_si256(low_nibbles(l0), _mm256_and_si256(_mm256_slli_epi16(qh, 4), upper));
+        q[1] = _mm256_or_si256(low_nibbles(l1), _mm256_and_si256(_mm256_slli_epi16(qh, 2), upper));
+        q[2] = _mm256_or_si256(high_nibbles(l0), _mm256_and_si256(qh, upper));
+        q[3] = _mm256_or_si256(high_nibbles(l1), _mm256_and_si256(_mm256_srli_epi16(qh, 2), upper));
+    }
+    /* scales 0 2 4 … of the low halves, 1 3 5 … of the high ones, as the 16-bit lanes of q have them */
+    const __m128i bytes = _mm_loadu_si128((const void *)b->scales);
+    const __m128i parted = _mm_shuffle_epi8(
+        bytes, _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15));
+    const vi wide = _mm256_cvtepi8_epi16(parted);
+    for (int i = 0; i < 8; i++) u->scale[i] = spread(wide, i);
+    u->d = vl2_qunit_half(b->d);
+    u->m = 0;
+}
+
+VL2_QINLINE float q_term(const q_taken *u, const int8_t *x, const int16_t *sums, float dx,
+                         const vl2_qkind kind) {
+    vi a = vi_set(0);
+    for (int i = 0; i < 8; i++)
+        a = vi_add(a, vi_madd(_mm256_maddubs_epi16(u->q[i], vi_load(x + 32 * i)), u->scale[i]));
+    const vi b = vi_madd(u->sums_by, vi_load(sums));
+    if (kind.offset) a = vi_sub(a, vi_mul(b, vi_set(kind.offset)));
+    const vi h = _mm256_hadd_epi32(a, b); /* a a b b | a a b b */
+    __m128i f = _mm_add_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+    f = _mm_add_epi32(f, _mm_shuffle_epi32(f, _MM_SHUFFLE(2, 3, 0, 1)));
+    return vl2_qunit_term(u->d, u->m, dx, _mm_cvtsi128_si32(f), _mm_extract_epi32(f, 2),
+                          kind.has_min);
+}
+
+/* ---- blocks of 32, eight rows of weights at a time ----------------------------------------------- */
+
+typedef struct
+    narrow { /* of nibbles q[i] and q[i + 4] are the low and high ones of rows i, i + 4 */
+    vi q[8];
+    vf d, m;
+} narrow;
+
+/* float16 bits, one in each 32-bit lane; vl2_qunit_half's way. */
+VL2_QINLINE vf halves_to_floats(vi bits) {
+    const vi rest = _mm256_and_si256(bits, vi_set(0x7fff)), bias = vi_set(112 << 23);
+    const vi special = _mm256_and_si256(_mm256_cmpgt_epi32(rest, vi_set(0x7bff)), bias);
+    const vi v = vi_add(vi_add(_mm256_slli_epi32(rest, 13), bias), special);
+    const vf scaled = v_mul(v_from(rest), v_set(0x1p-24f));
+    const vf small = _mm256_castsi256_ps(_mm256_cmpgt_epi32(vi_set(0x400), rest));
+    const vf size = _mm256_blendv_ps(_mm256_castsi256_ps(v), scaled, small);
+    const vi sign = _mm256_slli_epi32(_mm256_xor_si256(bits, rest), 16);
+    return _mm256_or_ps(size, _mm256_castsi256_ps(sign));
+}
+
+VL2_QINLINE vi lane_words(const vl2_qlanes *l, size_t at) {
+    int32_t v[VL];
+    for (int r = 0; r < VL; r++) memcpy(&v[r], l->row[r] + at, 4);
+    return _mm256_setr_epi32(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]);
+}
+
+/* Bits of the four bytes of two rows as fifth bits of their low or high nibbles. */
+VL2_QINLINE vi lane_fifths(vi q, const char *low, const char *high, int upper) {
+    int32_t a, b;
+    memcpy(&a, low, 4);
+    memcpy(&b, high, 4);
+    const vi both = _mm256_set_m128i(_mm_set1_epi32(b), _mm_set1_epi32(a));
+    const vi which = _mm256_set_epi64x(0x0101010101010101, 0, 0x0101010101010101, 0);
+    const vi bytes =
+        _mm256_shuffle_epi8(both, _mm256_add_epi8(which, _mm256_set1_epi8(upper ? 2 : 0)));
+    const vi bit = _mm256_set1_epi64x((long long)0x8040201008040201u);
+    const vi is_set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit);
+    return _mm256_or_si256(q, _mm256_and_si256(is_set, _mm256_set1_epi8(16)));
+}
+
+VL2_QINLINE void lanes_read(narrow *out, const vl2_qlanes *l, size_t at, const vl2_qkind kind) {
+    const vi front = lane_words(l, at); /* d, and m where the type has one */
+    out->d = halves_to_floats(_mm256_and_si256(front, vi_set(0xffff)));
+    out->m = halves_to_floats(_mm256_srli_epi32(front, 16));
+    if ((vl2_qkind_bits(kind) == 8)) {
+        VL2_QEACH(i, 8) out->q[i] = vi_load(l->row[i] + at + 2);
+        return;
+    }
+    const size_t qs = at + kind.bytes - 16;
+    VL2_QEACH(i, 4) {
+        const vi raw = two(l->row[i] + qs, l->row[i + 4] + qs);
+        out->q[i] = low_nibbles(raw);
+        out->q[i + 4] = high_nibbles(raw);
+        if (vl2_qkind_is_curved(kind)) {
+            out->q[i] = _mm256_shuffle_epi8(twice(vl2_quant_nl), out->q[i]);
+            out->q[i + 4] = _mm256_shuffle_epi8(twice(vl2_quant_nl), out->q[i + 4]);
+        } else if (vl2_qkind_bits(kind) == 5) {
+            const char *low = l->row[i] + qs - 4, *high = l->row[i + 4] + qs - 4;
+            out->q[i] = lane_fifths(out->q[i], low, high, 0);
+            out->q[i + 4] = lane_fifths(out->q[i + 4], low, high, 1);
+        }
+    }
+}
+
+/* The sums of each of eight rows' lanes: of v[0 … 8), a row each, or v[0 … 4), rows i and i + 4. */
+VL2_QINLINE vi gather_fours(const vi v[4]) {
+    return _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
+}
+VL2_QINLINE vi gather_eights(const vi v[8]) {
+    const vi a = gather_fours(v), b = gather_fours(v + 4);
+    return vi_add(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
+}
+
+/* How much too large the weights of dots_signed and of q_dots are. */
+VL2_QINLINE int q_left(const vl2_qkind kind) {
+#if defined(VL2_Q_VNNI)
+    return kind.offset;
+#else
+    return kind.offset == 128 ? 0 : kind.offset;
+#endif
+}
+
+VL2_QINLINE vi lanes_dot(const narrow *w, const int8_t *x, int32_t sum, const vl2_qkind kind) {
+    const vi left = vi_set(q_left(kind) * sum);
+    vi dot[8];
+    if ((vl2_qkind_bits(kind) == 8)) {
+        const vi v = vi_load(x);
+        VL2_QEACH(i, 8) dot[i] = dots_signed(w->q[i], v);
+        return vi_sub(gather_eights(dot), left);
+    }
+    const vi low = twice(x), high = twice(x + 16);
+    VL2_QEACH(i, 4) {
+        if (vl2_qkind_is_curved(kind)) {
+            dot[i] = vi_add(dots_signed(w->q[i], low), dots_signed(w->q[i + 4], high));
+        } else {
+#if defined(VL2_Q_VNNI)
+            dot[i] = add_dots(add_dots(vi_set(0), w->q[i], low), w->q[i + 4], high);
+#else
+            const vi pairs = _mm256_add_epi16(_mm256_maddubs_epi16(w->q[i], low),
+                                              _mm256_maddubs_epi16(w->q[i + 4], high));
+            dot[i] = vi_madd(pairs, _mm256_set1_epi16(1));
+#endif
+        }
+    }
+    return vi_sub(gather_fours(dot), left);
+}
+
+/* ---- tiles ------------------------------------------------------------------------------------ */
+
+VL2_QINLINE void q_transpose(uint8_t *out, const uint8_t *rows, size_t stride) {
+    for (size_t part = 0; part < 64; part += 4 * VL)
+        for (size_t r = 0; r < VL2_QPANEL; r += VL) {
+            vf a[VL];
+            VL2_QEACH(i, VL)
+            a[i] = _mm256_castsi256_ps(vi_load(rows + (r + (size_t)i) * stride + part));
+            v_transpose(a);
+            VL2_QEACH(i, VL)
+            _mm256_storeu_si256((vi *)(void *)(out + 64 * (part / 4 + (size_t)i) + 4 * r),
+                                _mm256_castps_si256(a[i]));
+        }
+}
+
+VL2_QINLINE vi four_of(const char *x) {
+    int32_t four;
+    memcpy(&four, x, 4);
+    return vi_set(four);
+}
+
+/* a += scale * sums of 4 * steps products, for R rows of x and a panel's outputs; scale NULL: 1. Where
+ * a pair's products are small, some pairs are added in 16 bits. */
+VL2_QINLINE void q_dots(vi *a, const int R, const char *x, size_t row, const uint8_t *w,
+                        const int steps, const int32_t *scale, const vl2_qkind kind) {
+#if defined(VL2_Q_VNNI)
+    vi acc[TILE * COLUMNS];
+    VL2_QEACH(i, R * COLUMNS) acc[i] = scale ? vi_set(0) : a[i];
+    VL2_QEACH(s, steps) {
+        vi v[COLUMNS];
+        VL2_QEACH(c, COLUMNS) v[c] = vi_load(w + 64 * s + 4 * VL * c);
+        VL2_QEACH(r, R) {
+            const vi four = four_of(x + (size_t)r * row + 4 * s);
+            VL2_QEACH(c, COLUMNS)
+            acc[r * COLUMNS + c] = add_dots(acc[r * COLUMNS + c], v[c], four);
+        }
+    }
+    VL2_QEACH(c, COLUMNS) {
+        const vi by = scale ? vi_load(scale + VL * c) : vi_set(1);
+        VL2_QEACH(r, R) {
+            vi *to = &a[r * COLUMNS + c];
+            *to = scale ? vi_add(*to, vi_mul(acc[r * COLUMNS + c], by)) : acc[r * COLUMNS + c];
+        }
+    }
+    (void)kind;
+#else
+    if (kind.offset == 128) {
+        VL2_QEACH(s, steps) {
+            vi v[COLUMNS], size[COLUMNS];
+            VL2_QEACH(c, COLUMNS) {
+                v[c] = _mm256_xor_si256(vi_load(w + 64 * s + 4 * VL * c), _mm256_set1_epi8(-128));
+                size[c] = _mm256_abs_epi8(v[c]);
+            }
+            VL2_QEACH(r, R) {
+                const vi four = four_of(x + (size_t)r * row + 4 * s);
+                VL2_QEACH(c, COLUMNS) {
+                    vi *to = &a[r * COLUMNS + c];
+                    *to = add_dots(*to, size[c], _mm256_sign_epi8(four, v[c]));
+                }
+            }
+        }
+        return;
+    }
+    const int bits = vl2_qkind_bits(kind), most = bits == 4 ? 8 : bits == 5 ? 4 : 2;
+    vi by[COLUMNS];
+    VL2_QEACH(c, COLUMNS) {
+        by[c] = _mm256_set1_epi16(1);
+        if (!scale) continue;
+        const vi one = vi_load(scale + VL * c);
+        by[c] = _mm256_blend_epi16(one, _mm256_slli_epi32(one, 16), 0xaa);
+    }
+    for (int s0 = 0; s0 < steps; s0 += most) {
+        vi acc[TILE * COLUMNS];
+        VL2_QEACH(s, most) {
+            vi v[COLUMNS];
+            VL2_QEACH(c, COLUMNS) v[c] = vi_load(w + 64 * (s0 + s) + 4 * VL * c);
+            VL2_QEACH(r, R) {
+                const vi four = four_of(x + (size_t)r * row + 4 * (s0 + s));
+                VL2_QEACH(c, COLUMNS) {
+                    const vi pairs = _mm256_maddubs_epi16(v[c], four);
+                    vi *to = &acc[r * COLUMNS + c];
+                    *to = s ? _mm256_add_epi16(*to, pairs) : pairs;
+                }
+            }
+        }
+        VL2_QEACH(r, R)
+        VL2_QEACH(c, COLUMNS) {
+            vi *to = &a[r * COLUMNS + c];
+            *to = vi_add(*to, vi_madd(acc[r * COLUMNS + c], by[c]));
+        }
+    }
+#endif
+}
+
+#include "backend/cpu/x86/q_lanes.h"
+
+#endif
