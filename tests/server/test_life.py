@@ -198,7 +198,7 @@ class LifeTest(unittest.TestCase):
 
     def test_choices_fit_the_pool(self):
         """What n choices may take is bounded by the pool as it is given out: nobody waits for ever."""
-        server = Server("--kv-tokens", "1000", "--request-seconds", "60")
+        server = Server("--kv-tokens", "1000", "--request-seconds", "280")
         try:
             for n in range(1, 9):
                 status, reply = server.ask(messages=user("Count"), n=n, max_tokens=1000, temperature=1)
