@@ -49,6 +49,7 @@ class Compose(browser.PageTest):
         expect(images).to_have_count(2)
         self.assertEqual([images.nth(i).evaluate("i => i.naturalWidth") for i in range(2)], [50, 40])
         expect(self.page.locator(".place")).to_have_text(["before the text", "before the text"])
+        expect(self.page.locator("#pending .number")).to_have_text(["1", "2"])
         self.message.fill("See <image>\nand say")
         expect(self.page.locator(".place")).to_have_text(["before the text", "at <image> 1"])
         self.message.fill("<image>, <image>, <image> and say")

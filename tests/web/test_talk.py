@@ -1,8 +1,15 @@
 """Asking: the real checkpoint's answers, stop, regenerate, edit, remove, reload, two pictures, errors."""
+import re
 import threading
 
 import browser
 from browser import DEMO, EXAMPLES, Answer, Failure, expect, file, in_pixels, overlap
+
+# how many turns the store holds of its only conversation
+KEPT_TURNS = """(wanted) => new Promise((resolve) => { indexedDB.open("vl2").onsuccess = ({target: {result: database}}) => {
+    database.transaction("conversations").objectStore("conversations").getAll().onsuccess = ({target: {result: [kept]}}) => {
+        database.close();
+        resolve(kept.turns.length === wanted); }; }; })"""
 
 
 class RealModel(browser.PageTest):
@@ -168,6 +175,10 @@ class Talk(browser.PageTest):
         expect(self.page.locator("#log")).not_to_contain_text("Second")
         self.ask("Three", Answer("Third"))
         self.assertEqual([m["content"] for m in self.proxy.asked[-1]["messages"]], ["One", "First", "Three"])
+        self.button("Remove last turn").click()
+        self.page.wait_for_function(KEPT_TURNS, arg=1)
+        self.page.reload()
+        expect(self.said("user")).to_have_text(re.compile("One"))
         self.button("New conversation").click()
         expect(self.page.locator("article")).to_have_count(0)
         self.ask("Four", Answer("Fourth"))
@@ -194,7 +205,7 @@ class Talk(browser.PageTest):
                          ["First: ", "picture", "Second: ", "picture", "What differs?"])
 
     def test_an_error_of_the_server(self):
-        self.ask_and_fail(Failure(429, "the queue is full; try again shortly", retry_after=3), "the queue is full")
+        self.ask_and_fail(Failure(429, "the queue is full; try again shortly", retry_after=3), "the queue is full; try again shortly (3 s)")
         self.ask_and_fail(Failure(500, "out of memory"), "out of memory")
         self.proxy.answers.append(Answer("Here I am"))
         self.button("Regenerate").click()
