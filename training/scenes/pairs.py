@@ -80,6 +80,7 @@ def _change(rng: np.random.Generator, scene: Scene, how: str) -> list | None:
 def sample(seed: int, split: str, square: float = 0.7, biggest: int = 260) -> tuple[Scene, Scene, list]:
     """Both pictures of a seed and how the second differs; neither has a layout of the other split."""
     rng = np.random.default_rng([28 + (split != "train"), seed])
+    wanted = CHANGES[rng.integers(len(CHANGES))]           # first, so that all are as frequent however often they fit
     while True:
         first = world.new_scene(rng, square, biggest)
         world.add_items(rng, first, int(rng.integers(1, 5)))
@@ -88,6 +89,6 @@ def sample(seed: int, split: str, square: float = 0.7, biggest: int = 260) -> tu
         for _ in range(60):
             second = copy.deepcopy(first)
             second.jpeg = int(rng.integers(40, 96)) if rng.random() < 0.3 else None
-            how = _change(rng, second, CHANGES[rng.integers(len(CHANGES))])
+            how = _change(rng, second, wanted)
             if how and world.layout_held_out(second) == (split != "train"):
                 return first, second, how

@@ -31,8 +31,8 @@ FORMS: dict[str, dict[str, list[str]]] = {
     "bars": {"en": ["How many bars are there?", "How many bars does the chart have?"], "zh": ["有几个柱子?", "图中有几个柱子?"]},
     "cell": {"en": ["What is the {m} of {n}?", "What is in the row {n} and the column {m}?", "What is the value of {m} for {n}?"],
              "zh": ["{n}的{m}是什么?", "{n}这一行,{m}这一列是什么?"]},
-    "total": {"en": ["What is the total?", "How much is it in all?", "What is the total of the receipt?"],
-              "zh": ["一共多少钱?", "总数是多少?"]},
+    "receipt_total": {"en": ["What is the total?", "How much is it in all?", "What is the total of the receipt?"],
+                     "zh": ["一共多少钱?", "总数是多少?"]},
     "price": {"en": ["How much is {n}?", "What is the price of {n}?", "What does {n} cost?"], "zh": ["{n}多少钱?", "{n}的价格是多少?"]},
     "which_of": {"en": ["Which image contains a {r}?", "Which picture has a {r}?"], "zh": ["哪张图里有{r}?", "哪一张图有{r}?"]},
     "differ": {"en": ["What is different between the two images?", "What is the difference between the two images?",
@@ -47,7 +47,7 @@ DIFFERENT = {
     "zh": {"color": "{a}变成了{c}。", "shape": "{a}变成了{s}。", "gone": "少了{a}。", "new": "多了{a}。", "moved": "{a}移动了。",
            "none": "没有不同。"}}
 ITEMS = ["size", "larger", "largest", "smallest", "color_or_none", "ground_or_none", "all_or_none"]
-CHART, TABLE, RECEIPT = ["highest", "lowest", "value", "higher", "bars"], ["cell"], ["total", "price"]
+CHART, TABLE, RECEIPT = ["highest", "lowest", "value", "higher", "bars"], ["cell"], ["receipt_total", "price"]
 SETS = ["which_of", "differ"]
 
 
@@ -184,8 +184,8 @@ class WideAsker:
         asked = word(self.rng, "cell", lang, n=absent or t["rows"][i], m=t["columns"][j])
         return asked, NONE[lang] if absent else t["cells"][i][j]
 
-    def _total(self, lang: str):
-        return word(self.rng, "total", lang), self.facts["receipt"]["total"]
+    def _receipt_total(self, lang: str):
+        return word(self.rng, "receipt_total", lang), self.facts["receipt"]["total"]
 
     def _price(self, lang: str):
         r = self.facts["receipt"]
