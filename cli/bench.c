@@ -194,7 +194,15 @@ static vl2_status prepare(bench *b, vl2_error *err) {
 static vl2_status run(bench *b, vl2_error *err) {
     VL2_TRY(prepare(b, err));
     for (size_t i = 0; i < N_STAGES; i++) {
-        if (i == 0 || bench_wants(b, STAGES[i].name)) VL2_TRY(STAGES[i].run(b, err));
+        bool pictures = !strcmp(STAGES[i].name, "image") || !strcmp(STAGES[i].name, "vision");
+        if (i && !bench_wants(b, STAGES[i].name)) continue;
+        if (pictures && b->work.vision_flops <= 0) { /* a text half */
+            if (!b->options->stages) continue;
+            return vl2_fail(err, VL2_ERR_ARGUMENT,
+                            "%s has no vision half: leave %s out of --stages, or add --mmproj",
+                            b->options->model, STAGES[i].name);
+        }
+        VL2_TRY(STAGES[i].run(b, err));
     }
     cli_progress_hide();
     return bench_report(b, err);

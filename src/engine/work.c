@@ -61,6 +61,7 @@ vl2_dev_work vl2_dev_work_of(const vl2_engine *engine) {
     const vl2_language_config *lang = &engine->config.lang;
     const vl2_weights *w = &engine->weights;
     const vl2_layer *last = &w->layers[lang->layers - 1];
+    const bool sees = engine->config.has_vision; /* a text half may still have the whole config */
     double weights = 0, bytes = mat_bytes(&w->head);
     for (size_t i = 0; i < lang->layers; i++) {
         weights += layer_sum(&w->layers[i], lang, mat_size);
@@ -69,15 +70,14 @@ vl2_dev_work vl2_dev_work_of(const vl2_engine *engine) {
     double dims =
         lang->use_mla ? (double)(2 * lang->kv_lora + lang->rope_dim) : 2.0 * (double)lang->head_dim;
     return (vl2_dev_work){
-        .vision_flops = vision_flops(&engine->config.vision),
-        .projector_flops = projector_flops(&engine->config, &w->projector),
+        .vision_flops = sees ? vision_flops(&engine->config.vision) : 0,
+        .projector_flops = sees ? projector_flops(&engine->config, &w->projector) : 0,
         .token_flops = 2 * weights,
         .attention_flops = 2.0 * (double)(lang->layers * lang->heads) * dims,
         .head_flops = 2 * mat_size(&w->head),
         .token_bytes = bytes,
-        .vision_product = product_of(
-            engine, engine->config.vision.layers ? &w->vision.blocks[0].fc1.w : &w->head),
-        .projector_product = product_of(engine, &w->projector.layers[0].w),
+        .vision_product = product_of(engine, sees ? &w->vision.blocks[0].fc1.w : &w->head),
+        .projector_product = product_of(engine, sees ? &w->projector.layers[0].w : &w->head),
         .token_product = product_of(engine, last->is_moe ? &last->experts[0].gate : &last->o.w),
     };
 }

@@ -157,6 +157,14 @@ class Bench(ProgramTest):
         self.assertEqual(out["stages"][0]["stage"], "load")
         self.bad(2, "bench", "--dummy", "huge", contains="huge")
 
+    def test_a_text_half_has_no_pictures_to_measure(self):
+        text = self.folder / "text.gguf"
+        self.good("quantize", MINI, text, "--half", "text", "--type", "Q8_0", "-q")
+        self.assertEqual([r["stage"] for r in self.rows("-m", text)],
+                         ["load"] * 4 + ["prefill", "decode", "decode"] + ["memory"] * 2)
+        for stage in ("image", "vision"):
+            self.bad(2, "bench", "-m", text, "--stages", stage, contains=["no vision half", stage])
+
     def test_quantized_weights_are_measured_against_products_of_bytes(self):
         for level in ("c", "best"):
             words = ("--cpu", level) if level == "c" else ()
