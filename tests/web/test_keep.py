@@ -110,6 +110,7 @@ class Keep(browser.PageTest):
         article = self.ask("Two", Answer("Second", grounding=[{"label": "x", "image": 0, "box": [1, 2, 30, 40]}]))
         self.assertEqual(self.roles(), ["u:pictures"])
         self.assertEqual(article.locator("figure img").evaluate("i => i.naturalWidth"), 200)
+        expect(article.locator("figcaption")).to_contain_text("Picture 2") # of the conversation, though the first that was sent
 
     def test_earlier_conversations(self):
         self.choose(file("a.png"))

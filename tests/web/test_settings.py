@@ -56,6 +56,11 @@ class Settings(browser.PageTest):
 
     def test_what_zero_means(self):
         dialog = self.open()
+        self.page.locator("#set-temperature").fill("0")
+        self.page.keyboard.press("Escape")
+        self.ask("Hello", Answer("Hi"))
+        self.assertNotIn("repetition_penalty", self.proxy.asked.pop()) # though the slider has one
+        self.open()
         for name in ("temperature", "repetition_penalty", "max_tokens"):
             self.page.locator(f"#set-{name}").fill("0")
         expect(dialog).to_contain_text("off")

@@ -1,4 +1,5 @@
 """Asking: the real checkpoint's answers, stop, regenerate, edit, remove, reload, two pictures, errors."""
+import base64
 import re
 import threading
 
@@ -203,6 +204,8 @@ class Talk(browser.PageTest):
         parts = self.proxy.asked[0]["messages"][0]["content"]
         self.assertEqual([p.get("text", "picture") for p in parts],
                          ["First: ", "picture", "Second: ", "picture", "What differs?"])
+        for part, given in ((parts[1], file("one.png")), (parts[3], file("two.png", 120, 90))):
+            self.assertEqual(part["image_url"]["url"].split(",")[1], base64.b64encode(given["buffer"]).decode())
 
     def test_an_error_of_the_server(self):
         self.ask_and_fail(Failure(429, "the queue is full; try again shortly", retry_after=3), "the queue is full; try again shortly (3 s)")
