@@ -46,14 +46,18 @@ if(VL2_ARM_CC AND VL2_ARM_EMULATOR AND NOT CMAKE_SYSTEM_PROCESSOR MATCHES "aarch
     set(arm_sources ${cpu}/kernels.c ${cpu}/features.c ${cpu}/ref/dot_c.c ${cpu}/ref/rows_c.c
         ${cpu}/ref/q_c.c ${CMAKE_SOURCE_DIR}/src/model/quant.c ${CMAKE_SOURCE_DIR}/src/model/quantize.c
         ${CMAKE_SOURCE_DIR}/src/model/quantize_plain.c
-        ${cpu}/arm/dot_neon.c ${cpu}/arm/rows_neon.c ${CMAKE_SOURCE_DIR}/src/model/dtype.c)
+        ${cpu}/arm/dot_neon.c ${cpu}/arm/rows_neon.c ${cpu}/arm/q_neon.c ${CMAKE_SOURCE_DIR}/src/model/dtype.c)
     foreach(file check_kernels.c check.c check_dots.c check_tiles.c check_attend.c check_rows.c check_q.c bench_level.c)
         list(APPEND arm_sources ${CMAKE_CURRENT_SOURCE_DIR}/${file})
     endforeach()
-    add_custom_command(OUTPUT check_kernels_arm DEPENDS ${arm_sources}
-        COMMAND ${VL2_ARM_CC} -std=c11 -O2 -static ${VL2_WARNINGS} -ffp-contract=off
-            -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE -I${CMAKE_SOURCE_DIR}/src
-            -I${CMAKE_SOURCE_DIR}/include -I${CMAKE_SOURCE_DIR}/tests ${arm_sources}
+    set(arm_flags -std=c11 -O2 ${VL2_WARNINGS} -ffp-contract=off -D_POSIX_C_SOURCE=200809L
+        -D_DEFAULT_SOURCE -I${CMAKE_SOURCE_DIR}/src -I${CMAKE_SOURCE_DIR}/include
+        -I${CMAKE_SOURCE_DIR}/tests)
+    add_custom_command(OUTPUT check_kernels_arm DEPENDS ${arm_sources} ${cpu}/arm/q_dotprod.c
+            ${cpu}/arm/q_neon.h
+        COMMAND ${VL2_ARM_CC} ${arm_flags} -march=armv8.2-a+dotprod -c ${cpu}/arm/q_dotprod.c
+            -o q_dotprod_arm.o
+        COMMAND ${VL2_ARM_CC} ${arm_flags} -static ${arm_sources} q_dotprod_arm.o
             -o check_kernels_arm -lm)
     add_custom_target(vl2_check_kernels_arm ALL DEPENDS check_kernels_arm)
     add_test(NAME check_kernels_arm

@@ -51,7 +51,15 @@ bool vl2_features_use_tiles(void) {
 #endif
 }
 #elif defined(__aarch64__)
-vl2_features vl2_features_detect(void) { return (vl2_features){.neon = true}; }
+#if defined(__linux__)
+#include <sys/auxv.h>
+static bool has_dotprod(void) { return (getauxval(AT_HWCAP) >> 20 & 1u) != 0; } /* ASIMDDP */
+#else
+static bool has_dotprod(void) { return false; }
+#endif
+vl2_features vl2_features_detect(void) {
+    return (vl2_features){.neon = true, .dotprod = has_dotprod()};
+}
 bool vl2_features_use_tiles(void) { return false; }
 #else
 vl2_features vl2_features_detect(void) { return (vl2_features){0}; }

@@ -12,6 +12,7 @@ typedef struct vl2_features {
     bool avx512bf16; /* BF16 dot products on top */
     bool amx;        /* tiles and their BF16 products on top */
     bool neon;
+    bool dotprod; /* 8-bit dot products on top */
 } vl2_features;
 
 vl2_features vl2_features_detect(void);

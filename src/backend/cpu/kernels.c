@@ -26,6 +26,7 @@ static bool has_avx512bf16(const vl2_features *f) { return f->avx512bf16; }
 static bool has_amx(const vl2_features *f) { return f->amx && vl2_features_use_tiles(); }
 #elif defined(__aarch64__)
 static bool has_neon(const vl2_features *f) { return f->neon; }
+static bool has_dotprod(const vl2_features *f) { return f->dotprod; }
 #endif
 
 static const level LADDER[] = {
@@ -38,7 +39,8 @@ static const level LADDER[] = {
     {"avx512bf16", has_avx512bf16, {vl2_dot_avx512bf16_fill}},
     {"amx", has_amx, {vl2_dot_amx_fill, vl2_attend_amx_fill}},
 #elif defined(__aarch64__)
-    {"neon", has_neon, {vl2_dot_neon_fill, vl2_rows_neon_fill}},
+    {"neon", has_neon, {vl2_dot_neon_fill, vl2_rows_neon_fill, vl2_q_neon_fill}},
+    {"dotprod", has_dotprod, {vl2_q_dotprod_fill}},
 #endif
 };
 enum { N_LEVELS = sizeof LADDER / sizeof LADDER[0] };
@@ -73,7 +75,8 @@ const char *const *vl2_kernels_levels(void) {
         {"c", "avx2", "avx512", "avx512vnni", "avx512bf16"},
         {"c", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx"}};
 #elif defined(__aarch64__)
-    static const char *const NAMES[][N_LEVELS + 1] = {{"c"}, {"c", "neon"}};
+    static const char *const NAMES[][N_LEVELS + 1] = {
+        {"c"}, {"c", "neon"}, {"c", "neon", "dotprod"}};
 #else
     static const char *const NAMES[][N_LEVELS + 1] = {{"c"}};
 #endif

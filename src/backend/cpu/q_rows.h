@@ -1,5 +1,5 @@
-/* backend/cpu/q_rows.h - the loops that quantized products of plain C and of levels of 256 bits share:
- * rows of x quantized, and units of weights taken apart once, then met by each row of x. Before it an
+/* backend/cpu/q_rows.h - the loops that quantized products share, those of 512 bits aside: rows of x
+ * quantized, and units of weights taken apart once, then met by each row of x. Before it an
  * instruction set's file defines
  *
  *     uint32_t q_greatest(const float *x, size_t n)    the bits of the greatest |x|

@@ -6,5 +6,7 @@
 
 void vl2_dot_neon_fill(vl2_kernels *out);
 void vl2_rows_neon_fill(vl2_kernels *out);
+void vl2_q_neon_fill(vl2_kernels *out);
+void vl2_q_dotprod_fill(vl2_kernels *out);
 
 #endif
