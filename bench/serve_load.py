@@ -223,7 +223,7 @@ async def gap(options):
 
 async def measure_gaps(options, side):
     server, shown = Server(options, "--ctx-size", "16384", "--kv-tokens", "65536", "--chunk-size", str(options.chunk)), Pictures(options)
-    long = "Talk"
+    long = "Read the text." # the answer goes on and on in words; of spaces alone nothing would be sent
     words = " ".join(random.choice(QUESTIONS) for _ in range(4000))
     square = shown.images[0].resize((side, side)) # nine tiles, and the whole
 
