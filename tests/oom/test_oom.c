@@ -3,43 +3,12 @@
  * failure is a clean VL2_ERR_MEMORY; what is left behind, LeakSanitizer finds. (The allocations of
  * the libraries behind ours are theirs: only this program's own objects are wrapped.) */
 #include "engine/support.h"
+#include "oom/failing.h"
 
-#include <errno.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static atomic_size_t n_calls, fail_at; /* fail_at 0: none */
-
-static bool fails(void) { return ++n_calls == fail_at; }
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *memory, size_t size);
-int __real_posix_memalign(void **out, size_t align, size_t size);
-void *__real_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *memory, size_t size);
-int __wrap_posix_memalign(void **out, size_t align, size_t size);
-void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
-
-void *__wrap_malloc(size_t size) { return fails() ? NULL : __real_malloc(size); }
-void *__wrap_calloc(size_t n, size_t size) { return fails() ? NULL : __real_calloc(n, size); }
-void *__wrap_realloc(void *memory, size_t size) {
-    return fails() ? NULL : __real_realloc(memory, size);
-}
-int __wrap_posix_memalign(void **out, size_t align, size_t size) {
-    return fails() ? ENOMEM : __real_posix_memalign(out, align, size);
-}
-void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset) {
-    if (!fails()) return __real_mmap(at, size, protection, flags, fd, offset);
-    errno = ENOMEM;
-    return MAP_FAILED;
-}
 
 typedef struct job {
     const char *model;

@@ -2,50 +2,14 @@
  * 503 or an event that says so, or is hung up on where there is no memory for a word; the next one is
  * served as ever; and what is left behind, LeakSanitizer finds. (The allocations of the libraries
  * behind ours are theirs: only this program's own objects are wrapped.) */
+#include "oom/failing.h"
 #include "unit/scratch.h"
 
 #include "server/server.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <poll.h>
-#include <stdatomic.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-
-static atomic_size_t n_calls, fail_at; /* fail_at 0: none */
-static atomic_size_t n_failed;
-
-static bool fails(void) {
-    if (atomic_fetch_add(&n_calls, 1) + 1 != atomic_load(&fail_at)) return false;
-    atomic_fetch_add(&n_failed, 1);
-    return true;
-}
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *memory, size_t size);
-int __real_posix_memalign(void **out, size_t align, size_t size);
-void *__real_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *memory, size_t size);
-int __wrap_posix_memalign(void **out, size_t align, size_t size);
-void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
-
-void *__wrap_malloc(size_t size) { return fails() ? NULL : __real_malloc(size); }
-void *__wrap_calloc(size_t n, size_t size) { return fails() ? NULL : __real_calloc(n, size); }
-void *__wrap_realloc(void *memory, size_t size) {
-    return fails() ? NULL : __real_realloc(memory, size);
-}
-int __wrap_posix_memalign(void **out, size_t align, size_t size) {
-    return fails() ? ENOMEM : __real_posix_memalign(out, align, size);
-}
-void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset) {
-    if (!fails()) return __real_mmap(at, size, protection, flags, fd, offset);
-    errno = ENOMEM;
-    return MAP_FAILED;
-}
 
 /* ---- a server, and what it is asked ---- */
 
