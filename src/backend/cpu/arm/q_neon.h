@@ -36,14 +36,6 @@ VL2_QINLINE void q_round(int8_t *q, int16_t *sums, const float *x, size_t n, flo
 
 /* ---- products --------------------------------------------------------------------------------- */
 
-VL2_QINLINE void q_ask(const char *from, size_t bytes) {
-    (void)from;
-    (void)bytes;
-}
-
-typedef vl2_qunit q_taken;
-#define VL2_Q_TAKE(name) vl2_qunit_##name
-
 /* a + the products of 16 bytes, in four sums. Two products of 128 x 127 are what 16 bits hold. */
 VL2_QINLINE int32x4_t add_dots(int32x4_t a, int8x16_t q, int8x16_t x) {
 #if defined(VL2_Q_DOTPROD)
@@ -67,7 +59,7 @@ VL2_QINLINE int32_t dot_sums(const int16_t *a, const int16_t *b) {
     return vaddvq_s32(s);
 }
 
-VL2_QINLINE float q_term(const q_taken *u, const int8_t *x, const int16_t *sums, float dx,
+VL2_QINLINE float q_term(const vl2_qunit *u, const int8_t *x, const int16_t *sums, float dx,
                          const vl2_qkind kind) {
     const int left = kind.offset == 128 ? 0 : kind.offset;
     int32x4_t a = vdupq_n_s32(0);
@@ -87,18 +79,6 @@ VL2_QINLINE float q_term(const q_taken *u, const int8_t *x, const int16_t *sums,
                           kind.has_min);
 }
 
-#include "backend/cpu/q_rows.h"
-
-VL2_QKINDS(VL2_Q_UNITS)
-
-static void q_fill(vl2_kernels *out) {
-#define FILL(type, name, size, offset, has_min, block)                                             \
-    out->quantized[type - VL2_Q8_0] =                                                              \
-        (vl2_qdot){.unit = size,                                                                   \
-                   .pack_x = size == VL2_QUANT_BLOCK ? pack_x_32 : pack_x_k,                       \
-                   .direct = direct_##name};
-    VL2_QKINDS(FILL)
-#undef FILL
-}
+#include "backend/cpu/q_direct.h"
 
 #endif

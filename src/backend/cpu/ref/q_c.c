@@ -23,21 +23,13 @@ VL2_QINLINE void q_round(int8_t *q, int16_t *sums, const float *x, size_t n, flo
     }
 }
 
-VL2_QINLINE void q_ask(const char *from, size_t bytes) {
-    (void)from;
-    (void)bytes;
-}
-
 VL2_QINLINE int dot16(const uint8_t *q, const int8_t *x) {
     int sum = 0;
     for (int i = 0; i < 16; i++) sum += q[i] * x[i];
     return sum;
 }
 
-typedef vl2_qunit q_taken;
-#define VL2_Q_TAKE(name) vl2_qunit_##name
-
-VL2_QINLINE float q_term(const q_taken *u, const int8_t *x, const int16_t *sums, float dx,
+VL2_QINLINE float q_term(const vl2_qunit *u, const int8_t *x, const int16_t *sums, float dx,
                          const vl2_qkind kind) {
     int32_t a = 0, b = 0;
     for (int s = 0; s < kind.unit / 16; s++) {
@@ -48,15 +40,6 @@ VL2_QINLINE float q_term(const q_taken *u, const int8_t *x, const int16_t *sums,
     return vl2_qunit_term(u->d, u->m, dx, a, b, kind.has_min);
 }
 
-#include "backend/cpu/q_rows.h"
+#include "backend/cpu/q_direct.h"
 
-VL2_QKINDS(VL2_Q_UNITS)
-
-void vl2_q_c_fill(vl2_kernels *out) {
-#define FILL(type, name, size, offset, has_min, block)                                             \
-    out->quantized[type - VL2_Q8_0] =                                                              \
-        (vl2_qdot){.unit = size,                                                                   \
-                   .pack_x = size == VL2_QUANT_BLOCK ? pack_x_32 : pack_x_k,                       \
-                   .direct = direct_##name};
-    VL2_QKINDS(FILL)
-}
+void vl2_q_c_fill(vl2_kernels *out) { q_fill(out); }
