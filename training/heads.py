@@ -102,6 +102,11 @@ def row_losses(heads: Heads, rows: Tensor, b: dict[str, Tensor]) -> dict[str, Te
     return out
 
 
+def losses(heads: Heads, seen: Tensor, rows: Tensor, b: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of the tower's patches [N,G*G,Dv] and of the projector's rows [N,g*g,D]."""
+    return {**patch_losses(heads, seen, b), **row_losses(heads, rows, b)}
+
+
 @torch.no_grad()
 def shares_right(heads: Heads, seen: Tensor, rows: Tensor, b: dict[str, Tensor]) -> dict[str, float]:
     """Shares right among patches that lie on something, and of letters and box sides among rows."""

@@ -192,6 +192,10 @@ class Attend(torch.autograd.Function):
         return dq, drope, dwide, None, None, None, None
 
 
+def dtype_on(device: str) -> torch.dtype:
+    """What products are computed in: DTYPE on a CPU, bfloat16 elsewhere."""
+    return DTYPE if device == "cpu" else torch.bfloat16
+
+
 def autocast(device: str) -> torch.autocast:
-    """Products in DTYPE on a CPU, in bfloat16 elsewhere."""
-    return torch.autocast(device, torch.bfloat16, enabled=device != "cpu" or DTYPE == torch.bfloat16)
+    return torch.autocast(device, torch.bfloat16, enabled=dtype_on(device) == torch.bfloat16)

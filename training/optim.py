@@ -11,7 +11,7 @@ from . import kernels
 def orthogonal(g: Tensor, steps: int = 5) -> Tensor:
     """The nearest matrix with equal singular values, about, by Newton-Schulz steps; [..., rows, columns]."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    g = g.to(kernels.DTYPE) if g.device.type == "cpu" else g.bfloat16()
+    g = g.to(kernels.dtype_on(g.device.type))
     x = g / (g.flatten(-2).norm(dim=-1)[..., None, None] + 1e-7)
     flip = g.shape[-2] > g.shape[-1]
     x = x.mT if flip else x

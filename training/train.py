@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from . import config, data, kernels, packed
 from .export import export
 from .fast import FastLanguage
-from .heads import WAVES, Heads, patch_losses, row_losses, shares_right, steps_loss
+from .heads import WAVES, Heads, losses, shares_right, steps_loss
 from .init import init_language
 from .merge import Common, read_common
 from .model import Model, load
@@ -56,17 +56,19 @@ class Learner(nn.Module):
         return self.published[0]
 
     def forward(self, b: Packed, patch: float = 0.0, apart: bool = False) -> tuple[Tensor, Tensor]:
-        """Logits at the places that predict, and the weighted loss of the patches; apart: the tower learns from that alone."""
+        """Logits at the places that predict, and the weighted losses of the throw-away heads: of patches and rows, and of what a turn's
+        states know before the last layers; apart: the tower learns from the first two alone."""
         near = torch.zeros((), device=b.source.device)
         with kernels.autocast(b.source.device.type):
             seen = self.vision(pixels(b.views["tiles"]))
             rows = self.projector(seen)
             if patch:
-                near = patch * sum({**patch_losses(self.heads, seen, b.views), **row_losses(self.heads, rows, b.views)}.values())
+                near = patch * sum(losses(self.heads, seen, rows, b.views).values())
         ends = torch.stack([self.image_newline, self.view_seperator])
         rows = (rows.detach() if apart else rows).reshape(-1, rows.shape[-1]).float()
         table = torch.cat([rows, ends, self.language.embed])
-        x = kernels.LookUp.apply(table, b.source) if table.is_cpu and kernels.there() else table.index_select(0, b.source).to(kernels.DTYPE if table.is_cpu else torch.bfloat16)
+        fused = table.is_cpu and kernels.there()
+        x = kernels.LookUp.apply(table, b.source) if fused else table.index_select(0, b.source).to(kernels.dtype_on(table.device.type))
         between: list[Tensor] = []
         logits = self.language(x, b.plan, between)
         if patch and len(b.told):
@@ -135,7 +137,7 @@ def fit_heads(learner: Learner, stream: Iterator[dict], steps: int = 300, views:
         with torch.no_grad(), kernels.autocast("cpu"):
             seen = learner.vision(pixels(b["tiles"]))
             rows = learner.projector(seen)
-        loss = torch.stack([*patch_losses(learner.heads, seen, b).values(), *row_losses(learner.heads, rows, b).values()]).sum()
+        loss = sum(losses(learner.heads, seen, rows, b).values())
         loss.backward()
         for group in optim.param_groups:
             group["lr"] = 1e-2 * min(1.0, 2 * (1 - i / steps))

@@ -22,7 +22,7 @@ from .config import Projector as ProjectorConfig
 from .config import Vision as VisionConfig
 from .merge import Common
 from .optim import Both
-from .heads import Heads, patch_losses, row_losses, shares_right
+from .heads import Heads, losses, shares_right
 from .settings import PROJECTOR, VISION
 from .state import load_state, save_state
 from .vision import Projector, VisionTower
@@ -77,9 +77,9 @@ class Lesson(nn.Module):
 
     def forward(self, b: dict[str, Tensor]) -> Tensor:
         x = self.seer.vision(pixels(b["tiles"]))
-        losses = {**patch_losses(self.seer.heads, x, b), **row_losses(self.seer.heads, self.seer.projector(x), b)}
-        self._names = list(losses)
-        return torch.stack(list(losses.values()))
+        each = losses(self.seer.heads, x, self.seer.projector(x), b)
+        self._names = list(each)
+        return torch.stack(list(each.values()))
 
 
 def main() -> None:
@@ -115,11 +115,11 @@ def run(a: argparse.Namespace) -> None:
         while (part := common.steps * a.batch / a.views) < 1:
             b = view_batch(stream, a.batch, a.device)
             with kernels.autocast(a.device):
-                losses = lesson(b)
-            losses.sum().backward()
+                each = lesson(b)
+            each.sum().backward()
             mine += 1
             optim.step(min(1.0, (mine + 1) / 40) * max(0.03, min(1.0, (1 - part) / a.fall)))
-            mean = losses.detach() if mean is None else mean.lerp(losses.detach(), 0.03)
+            mean = each.detach() if mean is None else mean.lerp(each.detach(), 0.03)
             common.step()
             if mine % 60 == 0 and a.me == 0:
                 got = seer_scores(lesson, held)
