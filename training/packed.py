@@ -65,19 +65,33 @@ NUMBER = {TOKENS.encode(str(n))[0]: n for n in range(1000)}
 
 
 def box_places(turn: Turn) -> list[tuple[int, list[float]]]:
-    """Tokens that come after what is named and before its box, where that is one box: they can know it already."""
+    """Tokens that come after what is named and before its box, or after one of several boxes and before the next: they can know it already."""
     out, at = [], 0
     while REF_END in turn.ids[at:] and OPEN in turn.ids[at:]:
         a, opened = turn.ids.index(REF_END, at), turn.ids.index(OPEN, at)
         at = turn.ids.index(DET_END, opened)
-        box = [NUMBER[v] / 10 for v in turn.ids[opened:at] if v in NUMBER]
-        if len(box) == 4:
-            out += [(i, box) for i in range(a, opened + 1)]
+        numbers = [i for i in range(opened, at) if turn.ids[i] in NUMBER]
+        for k in range(0, len(numbers) - 3, 4):
+            box = [NUMBER[turn.ids[i]] / 10 for i in numbers[k:k + 4]]
+            out += [(i, box) for i in range(numbers[k - 1] if k else a, numbers[k])]
+    return out
+
+
+def named_places(question: str, lang: str, items: list) -> list[tuple[int, list[float]]]:
+    """The token that ends each name of a thing in a question, and the next one, with that thing's box: where it is can be known there."""
+    out = []
+    for color, shape, box in items:
+        name = questions.thing(lang, color, shape)
+        if question.count(name) == 1:
+            end = len(TOKENS.encode(question[:question.index(name) + len(name)]))
+            out += [(i, [v / 10 for v in box]) for i in (end - 1, end)]
     return out
 
 
 def word_places(turn: Turn) -> list[tuple[int, int]]:
-    """The last three tokens of a question whose answer is one word, and that word."""
+    """The last three tokens of a question whose answer is one word, and that word; of a text each letter where it follows."""
+    if turn.task in SPELT:
+        return [(i, v) for i, v in enumerate(turn.target) if v >= 0]
     if turn.task not in (*SHORT, "relation", "turns"):
         return []
     last = next(i for i, v in enumerate(turn.target) if v >= 0)
@@ -122,8 +136,12 @@ class Packer:
         return out
 
     def _one(self, asker: questions.Asker, task: str) -> Turn | None:
-        got = asker.ask(task)
-        return got and turn_of(*got)
+        if not (got := asker.ask(task)):
+            return None
+        turn = turn_of(*got)
+        if task == "relation":
+            turn.knows = named_places(got[2], got[1], [i for i in asker.items if asker.kinds[i[0], i[1]] == 1])
+        return turn
 
     def _two(self, asker: questions.Asker) -> Turn | None:
         first, second = (self._one(asker, self.rng.choice(list(SHORT))) for _ in range(2))
@@ -224,7 +242,7 @@ class Packer:
             for i, row in enumerate(group):
                 for j, t in enumerate(row):
                     at_turn = start + (i * n + j) * most + most - len(t.ids)
-                    for k, box in box_places(t):
+                    for k, box in box_places(t) + t.knows:
                         told.append(at_turn + k), boxes.append(box)
                     for k, word in word_places(t):
                         asked.append(at_turn + k), said.append(word)

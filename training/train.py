@@ -2,7 +2,7 @@
 
     python -m training.train --state DIR --shards DIR --steps 4000 [--me 0]
 Run again with the same state to go on; run with another --me beside it to train with two processes. DIR/plan.json may
-change steps, speed and the shares while it runs. The patches' losses stay on: every picture teaches the tower too.
+change what LIVE names while it runs. The patches' losses stay on: every picture teaches the tower too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from .state import load_state, save_state
 from .turns import TOKENS
 from .warm import pixels, view_batch
 
-SHARES = {"text": 0.0, "tiles": 0.5, "pair": 0.25, "long": 0.25}      # what the second batch of a step holds
+SHARES = {"text": 0.0, "pair": 0.4, "long": 0.6}      # what the second batch of a step holds
+LIVE = ("steps", "speed", "shares", "wide", "both", "letters", "short", "boxes")      # what DIR/plan.json may change
 
 
 class Learner(nn.Module):
@@ -137,6 +138,7 @@ def fit_heads(learner: Learner, stream: Iterator[dict], steps: int = 300, views:
         with torch.no_grad(), kernels.autocast("cpu"):
             seen = learner.vision(pixels(b["tiles"]))
             rows = learner.projector(seen)
+        seen, rows = seen.float(), rows.float()
         loss = sum(losses(learner.heads, seen, rows, b).values())
         loss.backward()
         for group in optim.param_groups:
@@ -167,22 +169,21 @@ def start(a: argparse.Namespace) -> tuple[Learner, Both, Common]:
     return learner, optim, Common(a.state / "train.common", [p for _, p in named], a.me)
 
 
-def draw(packer: Packer, shares: dict[str, float], a: argparse.Namespace) -> list[Packed]:
-    """A step's batches: always square pictures, and one of another kind."""
+def draw(packer: Packer, a: argparse.Namespace) -> list[Packed]:
+    """A step's batches: pictures of one tile or of several, and at times one of another kind."""
     packer.longest = 10 if packer.rng.random() < 0.7 else 12
-    made = [packer.items("square", a.batch, a.short, a.boxes, int(packer.rng.random() < 0.5))]
+    wide = packer.rng.random() < a.wide
+    made = [packer.items("tiles" if wide else "square", a.batch * 3 // 4 if wide else a.batch, a.short, a.boxes, 1)]
     if packer.rng.random() > a.both:
         return made
-    names = list(shares)
-    kind = packer.rng.choice(names, p=[v / sum(shares.values()) for v in shares.values()])
+    names = list(a.shares)
+    kind = packer.rng.choice(names, p=[v / sum(a.shares.values()) for v in a.shares.values()])
     if kind == "text":
         made.append(packer.text(a.batch))
-    elif kind == "tiles":
-        made.append(packer.items("tiles", a.batch // 2, a.short, a.boxes // 2, 1))
     elif kind == "pair":
         made.append(packer.pair(a.batch))
     elif kind == "long":
-        made.append(packer.items("square" if packer.rng.random() < 0.6 else "tiles", a.batch // 2, 4, 0, 0, 2))
+        made.append(packer.items("tiles" if packer.rng.random() < a.wide else "square", a.batch // 2, 4, 0, 0, 2))
     elif kind == "sizes":
         made.append(packer.page(a.batch, 6, "square"))
     elif kind in ("page", "spot", "three"):
@@ -195,19 +196,22 @@ def run(a: argparse.Namespace) -> None:
     packer = Packer(data.pictures(a.shards, a.seed * 7919 + a.me * 131 + common.steps, {"items": 1 - a.text, "text": a.text, **a.more}, 4),
                     a.seed * 31 + a.me + common.steps * 2)
     examiner = Examiner(a.shards, a.rounds, a.device) if a.me == 0 else None
-    shares, mine, mean, by_task, pictures, full = dict(SHARES), 0, 0.0, {}, 0, 4.0
+    words = data.pictures(a.shards, a.seed * 6007 + a.me * 17 + common.steps, {"text": 1.0}, 4)
+    mine, mean, by_task, pictures, full = 0, 0.0, {}, 0, 4.0
     begin = saved = tested = time.time()
     log = csv.writer(file := open(a.state / "train.csv", "a", newline=""))
     while (part := common.steps / a.steps) < 1:
         packer.hard = min(1.0, 0.2 + part / a.ease)
         step_loss = torch.zeros((), device=a.device)
-        for b in (p.to(a.device) for p in draw(packer, shares, a)):
+        for b in (p.to(a.device) for p in draw(packer, a)):
             logits, near = learner(b, a.patch * min(1.0, 2 * (1 - part)), part < a.apart)
             loss, each = mean_loss(logits, b)
             (loss * (1.0 if not step_loss else a.second) + near).backward()
             heard(b, each, by_task)
             step_loss = step_loss + loss.detach()
             pictures += int(b.views["is_global"].sum())
+        if a.letters:
+            by_task["letters"] = read_letters(learner, words, a, 2 * a.patch)
         mine += 1
         if not torch.isfinite(step_loss):
             print("skipped", mine, by_task, flush=True)
@@ -219,7 +223,8 @@ def run(a: argparse.Namespace) -> None:
         mean = 0.97 * mean + 0.03 * float(step_loss) if mine > 1 else float(step_loss)
         if common.step():
             plan = json.loads(p.read_text()) if (p := a.state / "plan.json").exists() else {}
-            a.steps, a.speed, shares = plan.get("steps", a.steps), plan.get("speed", a.speed), plan.get("shares", shares)
+            for k in LIVE:
+                setattr(a, k, plan.get(k, getattr(a, k)))
         if mine % 50 == 0:
             took = time.time() - begin
             log.writerow([time.strftime("%H:%M:%S"), a.me, common.steps, pictures, round(mean, 4), round(full, 2)]), file.flush()
@@ -236,6 +241,16 @@ def run(a: argparse.Namespace) -> None:
             keep(learner, optim, a)
     common.merge()
     keep(learner, optim, a)
+
+
+def read_letters(learner: Learner, words: Iterator[dict], a: argparse.Namespace, weight: float) -> float:
+    """Views of words that the tower and projector alone learn from: many more than the language half has time for."""
+    b = view_batch(words, a.letters, a.device)
+    with kernels.autocast(a.device):
+        seen = learner.vision(pixels(b["tiles"]))
+        loss = weight * sum(losses(learner.heads, seen, learner.projector(seen), b).values())
+    loss.backward()
+    return float(loss.detach())
 
 
 def keep(learner: Learner, optim: Both, a: argparse.Namespace) -> None:
@@ -260,6 +275,9 @@ def main() -> None:
     p.add_argument("--text", type=float, default=0.2, help="share of pictures of words that are read from the shards")
     p.add_argument("--more", type=json.loads, default={}, help='further kinds of shards, as {"chart": 0.2, "pair": 0.1}')
     p.add_argument("--second", type=float, default=0.7, help="weight of a step's second batch")
+    p.add_argument("--shares", type=json.loads, default=SHARES, help="of the kinds of second batches")
+    p.add_argument("--wide", type=float, default=0.5, help="share of the steps whose pictures have several tiles")
+    p.add_argument("--letters", type=int, default=0, help="views of words a step for the tower alone")
     p.add_argument("--both", type=float, default=0.5, help="share of the steps that have a second batch")
     p.add_argument("--patch", type=float, default=0.3, help="weight of the patches' losses")
     p.add_argument("--apart", type=float, default=0.1, help="share of the steps in which answers do not yet teach the tower")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from tokenizers import Tokenizer
@@ -58,3 +58,4 @@ class Turn:
     ids: list[int]                     # what is read
     target: list[int]                  # what follows each of them, -1 where nothing is asked
     answer: str
+    knows: list[tuple[int, list[float]]] = field(default_factory=list)      # tokens that name a thing, and its box in steps of ten

@@ -117,8 +117,21 @@ def test_a_box_is_told_between_its_name_and_its_numbers():
     two = turn_of("caption", "en", "Describe.", f"A <|ref|>star<|/ref|>{box} and a <|ref|>heart<|/ref|>{box.replace('100', '10')}.")
     assert [b[0] for _, b in box_places(two)] == [10] * 3 + [1] * 3
     assert box_places(turn_of("ground", "en", "<|ref|>the star<|/ref|>", "There is none.")) == []
-    many = box.replace("]]", "], [0, 0, 10, 10]]")
-    assert box_places(turn_of("ground_all", "en", "<|ref|>all stars<|/ref|>", f"<|ref|>all stars<|/ref|>{many}")) == []
+    many = turn_of("ground_all", "en", "<|ref|>all stars<|/ref|>", f"<|ref|>all stars<|/ref|>{box.replace(']]', '], [0, 0, 10, 10]]')}")
+    assert [(TOKENS.decode([many.ids[i]]), b) for i, b in box_places(many)][-4:] == [(s, [0, 0, 1, 1]) for s in ("440", "],", " ", "[")]
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_a_thing_is_told_where_a_question_names_it(lang):
+    from training.packed import named_places, turn_of
+    from training.scenes import questions
+    from training.turns import TOKENS
+    items = [["red", "star", [0, 10, 20, 30]], ["blue", "heart", [500, 510, 520, 530]], ["green", "heart", [1, 2, 3, 4]]]
+    question = questions.word(np.random.default_rng(1), "left", lang, "blue", "heart", ("red", "star"))
+    ids, places = turn_of("relation", lang, question, "Yes").ids, named_places(question, lang, items)
+    names = {"en": (" star", " heart"), "zh": ("星形", "心形")}[lang]
+    assert [(TOKENS.decode([ids[i]]), b) for i, b in places[::2]] == [(names[0], [0, 1, 2, 3]), (names[1], [50, 51, 52, 53])]
+    assert [i for i, _ in places[1::2]] == [i + 1 for i, _ in places[::2]]
 
 
 def test_an_answer_of_one_word_is_told_at_the_end_of_its_question():
@@ -126,4 +139,5 @@ def test_an_answer_of_one_word_is_told_at_the_end_of_its_question():
     from training.turns import TOKENS
     turn = turn_of("count", "en", "How many stars are there?", "3")
     assert [(TOKENS.decode([turn.ids[i]]), TOKENS.decode([w])) for i, w in word_places(turn)] == [("?\n\n", "3"), ("<|Assistant|>", "3"), (":", "3")]
-    assert word_places(turn_of("read", "en", "Read the text.", "abc")) == []
+    spelt = turn_of("read", "en", "Read the text.", "abc")
+    assert [TOKENS.decode([w]) for _, w in word_places(spelt)][:3] == ["a", "b", "c"] and spelt.ids[word_places(spelt)[1][0]] == word_places(spelt)[0][1]
