@@ -164,7 +164,7 @@ def start(a: argparse.Namespace) -> tuple[Learner, Both, Common]:
             fit_heads(learner, data.pictures(a.shards, a.seed, {"items": 0.5, "text": 0.5}, 4))
     learner.to(a.device)
     named = list(learner.named_parameters())
-    optim = Both(named, a.muon, a.adam, a.slow, 4, ("vision.", "projector."))
+    optim = Both(named, a.muon, a.adam, a.slow, a.turns, ("vision.", "projector."))
     load_state(a.state / f"train-{a.me}.pt", learner, optim)
     return learner, optim, Common(a.state / "train.common", [p for _, p in named], a.me)
 
@@ -269,6 +269,7 @@ def main() -> None:
     p.add_argument("--short", type=int, default=10, help="short questions a picture")
     p.add_argument("--boxes", type=int, default=4, help="questions for one box a picture")
     p.add_argument("--muon", type=float, default=2e-3)
+    p.add_argument("--turns", type=int, default=2, help="steps between two moves of a matrix by Muon, which takes long")
     p.add_argument("--adam", type=float, default=1.5e-3)
     p.add_argument("--slow", type=float, default=0.5, help="rate of the warmed vision tower over the others'")
     p.add_argument("--speed", type=float, default=1.0, help="multiplies all rates")
