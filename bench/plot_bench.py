@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""One picture of a bench: `vl2 bench --csv` files -> an SVG, with nothing but Python.
+"""One picture of a bench: `vl2 bench --csv` or `--json` files -> an SVG, with nothing but Python.
 
     vl2 bench --dummy tiny --full --csv > tiny.csv
-    bench/plot_bench.py tiny.csv [more.csv …] -o docs/bench.svg
+    bench/plot_bench.py tiny.csv [more.json …] -o docs/bench.svg
 
 Three panels: prefill speed over the prompt's length, decoding speed over the context and over the number
 of sequences, and the share of the measured peak that each stage reaches. A file is a colour.
@@ -10,6 +10,8 @@ of sequences, and the share of the measured peak that each stage reaches. A file
 import argparse
 import csv
 import html
+import io
+import json
 import pathlib
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 340, 260, 56, 46, 40
@@ -86,19 +88,30 @@ def shares(rows, x0, colours):
     return out
 
 
+def read(path):
+    """The rows of either form as the CSV has them; empty where it is neither."""
+    text = path.read_text(encoding="utf-8")
+    if not text.startswith("{"):
+        return list(csv.DictReader(io.StringIO(text)))
+    told = json.loads(text)
+    common = {k: told.get(k, "") for k in ("model", "compute", "cpu_level", "threads")}
+    missing = {"size": 0, "context": 0, "rate": 0, "share_percent": 0, "peak": ""}
+    return [{k: str(v) for k, v in {**common, **missing, **row}.items()} for row in told.get("stages", [])]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("csv", nargs="+", type=pathlib.Path)
+    parser.add_argument("bench", nargs="+", type=pathlib.Path)
     parser.add_argument("-o", "--output", required=True, type=pathlib.Path)
     arguments = parser.parse_args()
     prefill = Panel(0, "Prefill", "tokens of the prompt", "tokens/s")
     context = Panel(1, "Decoding, one sequence", "tokens before it", "tokens/s")
     company = Panel(2, "Decoding, several at once", "sequences", "tokens/s, together")
     tables, names = [], []
-    for k, path in enumerate(arguments.csv):
-        table = list(csv.DictReader(path.open(encoding="utf-8")))
+    for k, path in enumerate(arguments.bench):
+        table = read(path)
         if not table or "share_percent" not in table[0]:
-            parser.error(f"{path}: is not what `vl2 bench --csv` writes")
+            parser.error(f"{path}: is not what `vl2 bench` writes with --csv or --json")
         colour, name = COLOURS[k % len(COLOURS)], path.stem
         names.append((name, colour, table[0]))
         tables.append((name, table))

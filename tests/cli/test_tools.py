@@ -3,9 +3,12 @@ import csv
 import io
 import json
 import struct
+import subprocess
+import sys
 import unittest
+import xml.dom.minidom
 
-from program import CASES, GOLDEN, MINI, ProgramTest, case, vl2
+from program import CASES, GOLDEN, MINI, SOURCE, ProgramTest, case, vl2
 
 
 def safetensors(path):
@@ -139,6 +142,20 @@ class Bench(ProgramTest):
         self.assertEqual([r["stage"] for r in rows], ["vision", "projector", "decode", "decode"])
         decode = [(r["size"], r["context"]) for r in rows if r["stage"] == "decode"]
         self.assertEqual(decode, [("1", "70"), ("3", "70")])
+
+    def test_plot(self):
+        """plot_bench.py draws what either form tells, and refuses what is neither."""
+        words = ("bench", "-m", MINI, *self.SHORT, "--stages", "prefill,decode")
+        files = [self.write("a.csv", self.good(*words, "--csv")), self.write("b.json", self.good(*words, "--json"))]
+        draw = [sys.executable, SOURCE / "bench/plot_bench.py", "-o", self.folder / "out.svg"]
+        for given in ([files[0]], [files[1]], files):
+            done = subprocess.run([*draw, *given], capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            drawn = xml.dom.minidom.parse(str(self.folder / "out.svg"))
+            self.assertEqual(len(drawn.getElementsByTagName("circle")), 4 * len(given))
+        done = subprocess.run([*draw, self.write("c.csv", "a,b\n1,2\n")], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("c.csv", done.stderr)
 
     def test_stages_are_chosen(self):
         self.assertEqual([r["stage"] for r in self.rows("-m", MINI, "--stages", "decode,vision")],
