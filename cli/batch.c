@@ -9,6 +9,7 @@
 #include "progress.h"
 #include "terminal.h"
 #include "turn.h"
+#include "vl2/vl2_dev.h"
 
 #include "base/err.h"
 #include "base/file.h"
@@ -36,6 +37,7 @@ typedef struct batch {
     vl2_generate_options answer;
     vl2_engine *engine;
     vl2_batch *steps;
+    vl2_dev_calibration *calibration; /* NULL: none is asked for */
     size_t chunk;
     FILE *in;
     const char *in_name;
@@ -343,7 +345,7 @@ static vl2_status open_engine(batch *b, vl2_error *err) {
     cli_turn_options(&b->answer, o);
     VL2_TRY(vl2_batch_create(&b->steps, b->engine, b->chunk + o->parallel, o->parallel, err));
     vl2_batch_set_poll(b->steps, cli_terminal_poll, NULL);
-    return VL2_OK;
+    return o->imatrix ? vl2_dev_calibration_begin(&b->calibration, b->engine, err) : VL2_OK;
 }
 
 static vl2_status begin(batch *b, vl2_error *err) {
@@ -377,6 +379,7 @@ static void free_all(batch *b) {
     if (b->in && b->in != stdin) fclose(b->in);
     cli_results_close(&b->seen, NULL);
     vl2_batch_free(b->steps);
+    vl2_dev_calibration_end(b->calibration);
     vl2_engine_close(b->engine);
 }
 
@@ -390,6 +393,8 @@ int cli_batch_main(cli_options *options) {
     vl2_status result = begin(&b, &err);
     bool begun = result == VL2_OK;
     if (begun) result = run_all(&b, &err);
+    if (result == VL2_OK && b.calibration && !cli_terminal_interrupted())
+        result = vl2_dev_calibration_write(b.calibration, options->imatrix, &err);
     vl2_status closed = cli_results_close(&b.results, &err);
     if (result == VL2_OK) result = closed;
     if (begun) say_end(&b);

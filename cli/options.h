@@ -60,7 +60,7 @@ typedef struct cli_options {
     bool full;
     size_t greedy;
     const char *positions, *from;
-    const char *mmproj, *type, *vision_type, *half;
+    const char *mmproj, *type, *vision_type, *half, *imatrix;
     cli_list tensor;
 
     const char *host, *root_path, *api_key, *api_key_file, *cors_origin, *media_dir, *name;

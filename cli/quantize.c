@@ -33,6 +33,7 @@ static vl2_status quantize(const cli_options *o, const char *target, vl2_error *
     options.tensors = o->tensor.items;
     options.n_tensors = o->tensor.n;
     options.mmproj = o->mmproj;
+    options.imatrix = o->imatrix;
     options.threads = (int)o->threads;
     options.poll = stopped;
     if (!o->quiet) options.progress = cli_progress_stage;

@@ -95,6 +95,7 @@ typedef struct vl2_dev_quantize_options {
     size_t n_tensors;
     const char *mmproj; /* the vision half of a GGUF source; NULL: in the source */
     vl2_dev_half half;
+    const char *imatrix; /* an importance matrix, to weigh errors by; NULL: all count alike */
     int threads;
     vl2_progress_fn progress; /* NULL: none */
     int (*poll)(void *user);  /* not 0 stops it */
@@ -105,6 +106,14 @@ VL2_API void vl2_dev_quantize_options_init(vl2_dev_quantize_options *options);
 VL2_API vl2_status vl2_dev_quantize(const char *source, const char *target,
                                     const vl2_dev_quantize_options *options, vl2_error *err);
 VL2_API const char *vl2_dev_quantize_type(size_t i); /* NULL behind the last */
+/* An importance matrix: sums of the squares of what each matrix is multiplied with while the engine
+ * works. One at a time; ended before the engine is closed (NULL is none). */
+typedef struct vl2_dev_calibration vl2_dev_calibration;
+VL2_API vl2_status vl2_dev_calibration_begin(vl2_dev_calibration **out, vl2_engine *engine,
+                                             vl2_error *err);
+VL2_API vl2_status vl2_dev_calibration_write(const vl2_dev_calibration *calibration,
+                                             const char *target, vl2_error *err);
+VL2_API void vl2_dev_calibration_end(vl2_dev_calibration *calibration);
 /* SHA-256 in pieces, for downloads. */
 VL2_API vl2_status vl2_dev_sha256_file(uint8_t out[32], const char *path, vl2_error *err);
 

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "model/gguf_config.h"
+#include "model/imatrix.h"
 #include "model/quantize.h"
 #include "prompt/tokenizer_gguf.h"
 
@@ -74,6 +75,8 @@ typedef struct plan {
     uint8_t *piece;
     float *rows; /* a row a thread */
     size_t row_size;
+    vl2_imatrix *imatrix; /* NULL: none */
+    float *weights;       /* [row_size] of columns, with an imatrix */
 } plan;
 
 static bool divides(vl2_dtype type, size_t cols) { return cols % vl2_dtype_of(type)->block == 0; }
@@ -139,6 +142,7 @@ typedef struct conversion {
     size_t rows, cols, first; /* of the result; row of the piece's first */
     vl2_dtype type;
     size_t row_bytes, per_task, n;
+    const float *weights; /* of columns; NULL: all count alike */
 } conversion;
 
 /* Row `row` of what is written: of the matrix, or of a half of kv_b [H*(Dn+Dvh),C]. */
@@ -167,7 +171,10 @@ static void convert_task(void *context, size_t i, int thread) {
             memcpy(out, (const char *)c->mat->data + (c->first + r) * c->mat->stride, c->row_bytes);
         } else {
             read_row(row, c, c->first + r);
-            vl2_dtype_from_f32(out, row, c->type, c->cols);
+            if (c->weights && vl2_dtype_is_quantized(c->type))
+                vl2_quantize_row(out, row, c->weights, c->type, c->cols);
+            else
+                vl2_dtype_from_f32(out, row, c->type, c->cols);
         }
     }
 }
@@ -193,6 +200,17 @@ static vl2_status write_matrix(plan *p, conversion *c, vl2_error *err) {
         vl2_pool_run(p->pool, (c->n + c->per_task - 1) / c->per_task, convert_task, c);
         VL2_TRY(write_bytes(p, p->piece, c->n * c->row_bytes, err));
     }
+    return VL2_OK;
+}
+
+/* What matrix i of a tensor's n was calibrated with; kv_b's halves never are. */
+static vl2_status find_weights(conversion *c, plan *p, const char *name, size_t i, size_t n,
+                               vl2_error *err) {
+    bool known = false;
+    c->weights = NULL;
+    if (!p->imatrix || c->part != WHOLE || !vl2_dtype_is_quantized(c->type)) return VL2_OK;
+    VL2_TRY(vl2_imatrix_weights(p->weights, &known, p->imatrix, name, i, n, c->cols, err));
+    if (known) c->weights = p->weights;
     return VL2_OK;
 }
 
@@ -222,6 +240,7 @@ static vl2_status put_matrix(plan *p, const vl2_weights_tensor *t, const char *n
     }
     for (size_t i = 0; i < t->n; i++) {
         c.mat = (const vl2_mat *)(const void *)((const char *)t->mat + i * t->step);
+        VL2_TRY(find_weights(&c, p, name, i, t->n, err));
         VL2_TRY(write_matrix(p, &c, err));
     }
     return write_padding(p, bytes, err);
@@ -361,7 +380,9 @@ static vl2_status take_scratch(plan *p, vl2_error *err) {
     size_t row = p->row_size * sizeof(float), bytes = PIECE_BYTES > row ? PIECE_BYTES : row;
     p->piece = vl2_mem_alloc(bytes);
     p->rows = vl2_mem_array((size_t)vl2_pool_threads(p->pool), row + sizeof(float));
-    if (!p->piece || !p->rows) return vl2_fail_memory(err, "rows under conversion", bytes);
+    p->weights = vl2_mem_array(p->row_size + 1, sizeof *p->weights);
+    if (!p->piece || !p->rows || !p->weights)
+        return vl2_fail_memory(err, "rows under conversion", bytes);
     return VL2_OK;
 }
 
@@ -394,6 +415,7 @@ static vl2_status quantize(plan *p, vl2_source *source, const char *path, const 
                            vl2_error *err) {
     VL2_TRY(check_options(p, err));
     VL2_TRY(vl2_source_open(source, path, p->options->mmproj, err));
+    if (p->options->imatrix) VL2_TRY(vl2_imatrix_open(&p->imatrix, p->options->imatrix, err));
     if (p->options->half == VL2_DEV_VISION_HALF && !source->config.has_vision)
         return vl2_fail(err, VL2_ERR_UNSUPPORTED, "%s has no vision half to write", path);
     return write_file(p, path, target, err);
@@ -412,6 +434,8 @@ vl2_status vl2_dev_quantize(const char *source, const char *target,
     vl2_pool_free(p.pool);
     vl2_mem_free(p.piece);
     vl2_mem_free(p.rows);
+    vl2_mem_free(p.weights);
+    vl2_imatrix_close(p.imatrix);
     vl2_source_close(&opened);
     return status;
 }

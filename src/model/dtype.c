@@ -100,7 +100,7 @@ void vl2_dtype_from_f32(void *row, const float *x, vl2_dtype type, size_t n) {
     if (type == VL2_F32 && n) memcpy(row, x, n * sizeof *x);
     for (size_t i = 0; type == VL2_F16 && i < n; i++) bits[i] = vl2_f32_to_f16(x[i]);
     for (size_t i = 0; type == VL2_BF16 && i < n; i++) bits[i] = vl2_f32_to_bf16(x[i]);
-    if (vl2_dtype_is_quantized(type)) vl2_quantize_row(row, x, type, n);
+    if (vl2_dtype_is_quantized(type)) vl2_quantize_row(row, x, NULL, type, n);
 }
 
 typedef union bits {

@@ -3,6 +3,6 @@
 
 #include "model/quantize_lanes.h"
 
-void vl2_quantize_avx2_row(void *row, const float *x, vl2_dtype type, size_t n) {
-    quantize_row(row, x, type, n);
+void vl2_quantize_avx2_row(void *row, const float *x, const float *w, vl2_dtype type, size_t n) {
+    quantize_row(row, x, w, type, n);
 }

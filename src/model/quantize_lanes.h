@@ -79,17 +79,27 @@ static inline lanes as_halves(lanes x) {
     return x;
 }
 
-/* n numbers of each of LANES blocks. */
+/* Numbers of a row, and how much the square of each one's error counts. */
+typedef struct group {
+    float x[GROUP], w[GROUP];
+} group;
+
+/* n numbers of each of LANES blocks, and their weights. */
 typedef struct columns {
-    lanes x[SUB];
+    lanes x[SUB], w[SUB];
 } columns;
 
-/* Blocks `first` and on of x. */
-static inline void load_columns(columns *c, const float *x, int first, int n) {
+static inline void turn(lanes *out, const float *x, int first, int n) {
     float turned[SUB][LANES];
     for (int i = 0; i < n; i++)
         for (int j = 0; j < LANES; j++) turned[i][j] = x[(first + j) * n + i];
-    memcpy(c->x, turned, (size_t)n * sizeof *c->x);
+    memcpy(out, turned, (size_t)n * sizeof *out);
+}
+
+/* Blocks `first` and on of a group. */
+static inline void load_columns(columns *c, const group *g, int first, int n) {
+    turn(c->x, g->x, first, n);
+    turn(c->w, g->w, first, n);
 }
 
 /* q[block][i] = the whole numbers in v[i] */
@@ -109,9 +119,15 @@ typedef struct levels {
     float low, high;
 } levels;
 
-typedef struct fitness { /* of rounded numbers q to x: the error is sum x^2 - xq^2 / qq */
-    lanes xq, qq;
+typedef struct fitness { /* of rounded numbers q to x: the error is sum wx^2 - xq^2 / qq */
+    lanes xq, qq;        /* sums of w x q, w q q */
 } fitness;
+
+static inline void fit(fitness *f, const columns *c, int i, lanes q) {
+    const lanes wq = c->w[i] * q;
+    f->xq += wq * c->x[i];
+    f->qq += wq * q;
+}
 
 typedef struct choice { /* the best scale so far, and by how much it lowers the error */
     lanes d, gain;
@@ -132,11 +148,7 @@ static lanes greatest(const columns *c, int n) {
 
 static inline fitness fit_levels(const columns *c, int n, lanes inverse, levels l) {
     fitness f = {0};
-    for (int i = 0; i < n; i++) {
-        lanes q = nearest_within(c->x[i] * inverse, l.low, l.high);
-        f.xq += q * c->x[i];
-        f.qq += q * q;
-    }
+    for (int i = 0; i < n; i++) fit(&f, c, i, nearest_within(c->x[i] * inverse, l.low, l.high));
     return f;
 }
 
@@ -165,7 +177,7 @@ static inline void round_levels(uint8_t *q, const columns *c, int first, int n, 
     store_columns(q, v, first, n);
 }
 
-static inline void search_blocks(rounded *out, const float *x, levels l, int steps) {
+static inline void search_blocks(rounded *out, const group *x, levels l, int steps) {
     columns c;
     for (int b = 0; b < GROUP / SUB; b += LANES) {
         load_columns(&c, x, b, SUB);
@@ -179,7 +191,7 @@ static void pack_nibbles(uint8_t out[16], const uint8_t q[SUB]) {
     for (int i = 0; i < 16; i++) out[i] = (uint8_t)((q[i] & 15) | (q[i + 16] & 15) << 4);
 }
 
-static void q4_0(vl2_q4_0 *out, int n, const float *x) {
+static void q4_0(vl2_q4_0 *out, int n, const group *x) {
     rounded r;
     search_blocks(&r, x, (levels){-8, 7}, 7);
     for (int b = 0; b < n; b++) {
@@ -188,7 +200,7 @@ static void q4_0(vl2_q4_0 *out, int n, const float *x) {
     }
 }
 
-static void q5_0(vl2_q5_0 *out, int n, const float *x) {
+static void q5_0(vl2_q5_0 *out, int n, const group *x) {
     rounded r;
     search_blocks(&r, x, (levels){-16, 15}, 7);
     for (int b = 0; b < n; b++) {
@@ -206,13 +218,13 @@ static lanes error_within(const columns *c, int n, lanes d, float low, float hig
     lanes e = {0}, inverse = inverse_of(d);
     for (int i = 0; i < n; i++) {
         lanes r = d * nearest_within(c->x[i] * inverse, low, high) - c->x[i];
-        e += r * r;
+        e += c->w[i] * r * r;
     }
     return e;
 }
 
 /* Of the halves on both sides of max / 127, the better one: the lower cuts the greatest numbers. */
-static void q8_0(vl2_q8_0 *out, int n, const float *x) {
+static void q8_0(vl2_q8_0 *out, int n, const group *x) {
     static const levels l = {-127, 127};
     rounded r;
     columns c;
@@ -253,18 +265,14 @@ static lanes search_values(const columns *c) {
             const lanes inverse =
                 unit * ((float)sign * ((float)vl2_quant_nl[0] + 3.2f * (float)step));
             fitness f = {0};
-            for (int i = 0; i < SUB; i++) {
-                lanes q = nearest_value(c->x[i] * inverse);
-                f.xq += q * c->x[i];
-                f.qq += q * q;
-            }
+            for (int i = 0; i < SUB; i++) fit(&f, c, i, nearest_value(c->x[i] * inverse));
             consider(&best, f);
         }
     }
     return best.d;
 }
 
-static void iq4_nl(vl2_q4_0 *out, int n, const float *x) {
+static void iq4_nl(vl2_q4_0 *out, int n, const group *x) {
     rounded r;
     columns c;
     for (int b = 0; b < GROUP / SUB; b += LANES) {
@@ -298,52 +306,64 @@ static inline lanes affine_error(const columns *c, affine a, float top) {
     lanes e = {0}, inverse = inverse_of(a.scale);
     for (int i = 0; i < SUB; i++) {
         lanes r = a.scale * round_affine(c->x[i], a, inverse, top) - a.min - c->x[i];
-        e += r * r;
+        e += c->w[i] * r * r;
     }
     return e;
 }
 
-/* The least-squares line through the points (q, x) that rounding with `a` gives; sum: of all x.
- * *gain: by how much it lowers the error from that of zeros. */
-static inline affine fit_line(lanes *gain, const columns *c, lanes sum, affine a, float top) {
-    lanes q = {0}, qq = {0}, xq = {0}, inverse = inverse_of(a.scale);
+typedef struct sums { /* of weights, and of weighted numbers and their products */
+    lanes w, x, q, qq, xq;
+} sums;
+
+static inline sums sums_of(const columns *c, affine a, float top) {
+    sums s = {0};
+    const lanes inverse = inverse_of(a.scale);
     for (int i = 0; i < SUB; i++) {
-        lanes v = round_affine(c->x[i], a, inverse, top);
-        q += v;
-        qq += v * v;
-        xq += v * c->x[i];
+        const lanes v = round_affine(c->x[i], a, inverse, top), wv = c->w[i] * v;
+        s.w += c->w[i];
+        s.x += c->w[i] * c->x[i];
+        s.q += wv;
+        s.qq += wv * v;
+        s.xq += wv * c->x[i];
     }
-    lanes det = (float)SUB * qq - q * q;
-    affine line = {((float)SUB * xq - q * sum) / det, (q * xq - qq * sum) / det};
-    masks through = (line.min < 0) | (det <= 0); /* the origin */
-    line.scale = pick(through, pick(qq > 0, xq / qq, splat(0)), line.scale);
+    return s;
+}
+
+/* The least-squares line through the points (q, x) that rounding with `a` gives. *gain: by how much
+ * it lowers the error from that of zeros. */
+static inline affine fit_line(lanes *gain, const columns *c, affine a, float top) {
+    const sums s = sums_of(c, a, top);
+    lanes det = s.w * s.qq - s.q * s.q;
+    affine line = {(s.w * s.xq - s.q * s.x) / det, (s.q * s.xq - s.qq * s.x) / det};
+    masks level = det <= 1e-5f * (s.w * s.qq); /* all q are one number, but for rounding */
+    masks through = (line.min < 0) | level;    /* the origin */
+    line.scale = pick(through, pick(s.qq > 0, s.xq / s.qq, splat(0)), line.scale);
     line.min = pick(through, splat(0), line.min);
     masks bad = ~(line.scale > 0);
     line.scale = pick(bad, a.scale, line.scale);
     line.min = pick(bad, a.min, line.min);
-    *gain = pick(bad, splat(-INFINITY), line.scale * xq - line.min * sum);
+    *gain = pick(bad, splat(-INFINITY), line.scale * s.xq - line.min * s.x);
     return line;
 }
 
 static inline affine search_affine(const columns *c, float top) {
-    lanes low = {0}, high = {0}, sum = {0}, gain, best_gain = splat(-INFINITY);
+    lanes low = {0}, high = {0}, gain, best_gain = splat(-INFINITY);
     for (int i = 0; i < SUB; i++) {
         low = least(low, c->x[i]);
         high = most(high, c->x[i]);
-        sum += c->x[i];
     }
     const masks flat = high - low < 1e-30f;
     const affine whole = {pick(flat, splat(0), (high - low) / top), pick(flat, splat(0), -low)};
     affine best = whole;
     for (int step = -9; step <= 9; step += 2) {
         affine start = {whole.scale * (top / (top + 0.2f * (float)step)), whole.min};
-        affine line = fit_line(&gain, c, sum, start, top);
+        affine line = fit_line(&gain, c, start, top);
         masks better = gain > best_gain;
         best.scale = pick(better, line.scale, best.scale);
         best.min = pick(better, line.min, best.min);
         best_gain = most(gain, best_gain);
     }
-    for (int i = 0; i < 2; i++) best = fit_line(&gain, c, sum, best, top);
+    for (int i = 0; i < 2; i++) best = fit_line(&gain, c, best, top);
     return best;
 }
 
@@ -393,20 +413,13 @@ static double settle_all(super *s, const columns *c, const affine *wanted, float
 static void refit(super *s, const columns *c, float top) {
     double aa = 0, ab = 0, bb = 0, xa = 0, xb = 0;
     for (int k = 0; k < 8 / LANES; k++) {
-        const affine whole = s->whole[k], a = in_units(s, whole);
-        lanes q = {0}, qq = {0}, xq = {0}, x = {0}, inverse = inverse_of(a.scale);
-        for (int i = 0; i < SUB; i++) {
-            lanes v = round_affine(c[k].x[i], a, inverse, top);
-            q += v;
-            qq += v * v;
-            xq += v * c[k].x[i];
-            x += c[k].x[i];
-        }
-        aa += total(whole.scale * whole.scale * qq);
-        ab -= total(whole.scale * whole.min * q);
-        bb += SUB * total(whole.min * whole.min);
-        xa += total(whole.scale * xq);
-        xb -= total(whole.min * x);
+        const affine whole = s->whole[k];
+        const sums of = sums_of(c + k, in_units(s, whole), top);
+        aa += total(whole.scale * whole.scale * of.qq);
+        ab -= total(whole.scale * whole.min * of.q);
+        bb += total(whole.min * whole.min * of.w);
+        xa += total(whole.scale * of.xq);
+        xb -= total(whole.min * of.x);
     }
     double det = aa * bb - ab * ab;
     if (det <= 1e-9 * aa * bb || det <= 0) return;
@@ -446,7 +459,7 @@ static void search_super(super *out, const columns *c, float top) {
 
 /* The search for a super-block, its numbers rounded, and its scales packed: quant.h's layout. */
 static void affine_super(uint8_t q[GROUP], uint8_t scales[12], uint8_t d[2], uint8_t dmin[2],
-                         const float *x, float top) {
+                         const group *x, float top) {
     columns c[8 / LANES];
     super s;
     uint8_t scale[8], min[8];
@@ -472,7 +485,7 @@ static void affine_super(uint8_t q[GROUP], uint8_t scales[12], uint8_t d[2], uin
     }
 }
 
-static void q4_k(vl2_q4_k *out, const float *x) {
+static void q4_k(vl2_q4_k *out, const group *x) {
     uint8_t q[GROUP];
     affine_super(q, out->scales, out->d, out->dmin, x, 15);
     for (int i = 0; i < 128; i++) {
@@ -481,7 +494,7 @@ static void q4_k(vl2_q4_k *out, const float *x) {
     }
 }
 
-static void q5_k(vl2_q5_k *out, const float *x) {
+static void q5_k(vl2_q5_k *out, const group *x) {
     uint8_t q[GROUP];
     affine_super(q, out->scales, out->d, out->dmin, x, 31);
     memset(out->qh, 0, sizeof out->qh);
@@ -508,7 +521,7 @@ static inline lanes settle_scale(const columns *c, float d, lanes wanted, levels
     return best;
 }
 
-static void q6_k(vl2_q6_k *out, const float *x) {
+static void q6_k(vl2_q6_k *out, const group *x) {
     static const levels l = {-32, 31};
     enum { CHUNKS = 16 / LANES };
     columns c[CHUNKS];
@@ -539,8 +552,8 @@ static void q6_k(vl2_q6_k *out, const float *x) {
 
 /* ---- rows ------------------------------------------------------------------------------------- */
 
-/* n blocks; x has GROUP numbers, zeros behind the blocks. */
-static void quantize_group(void *out, int n, const float *x, vl2_dtype type) {
+/* n blocks; zeros are behind them. */
+static void quantize_group(void *out, int n, const group *x, vl2_dtype type) {
     if (type == VL2_Q8_0) q8_0(out, n, x);
     if (type == VL2_Q4_0) q4_0(out, n, x);
     if (type == VL2_Q5_0) q5_0(out, n, x);
@@ -551,21 +564,22 @@ static void quantize_group(void *out, int n, const float *x, vl2_dtype type) {
 }
 
 /* What is no number, or no half can scale, would spoil its whole block. */
-static void tame(float out[GROUP], const float *x, size_t n) {
-    memset(out, 0, GROUP * sizeof *out);
+static void tame(group *out, const float *x, const float *w, size_t n) {
+    memset(out->x, 0, sizeof out->x);
     for (size_t i = 0; i < n; i++) {
         float v = fabsf(x[i]) <= FLT_MAX ? x[i] : 0;
-        out[i] = v < -65504 ? -65504 : (v > 65504 ? 65504 : v);
+        out->x[i] = v < -65504 ? -65504 : (v > 65504 ? 65504 : v);
     }
+    for (size_t i = 0; i < GROUP; i++) out->w[i] = w && i < n ? w[i] : 1;
 }
 
-static void quantize_row(void *row, const float *x, vl2_dtype type, size_t n) {
+static void quantize_row(void *row, const float *x, const float *w, vl2_dtype type, size_t n) {
     const vl2_dtype_traits *t = vl2_dtype_of(type);
-    float group[GROUP];
+    group some;
     for (size_t i = 0; i < n; i += GROUP) {
-        const size_t some = n - i < GROUP ? n - i : GROUP;
-        tame(group, x + i, some);
-        quantize_group((char *)row + i / t->block * t->block_bytes, (int)(some / t->block), group,
+        const size_t left = n - i < GROUP ? n - i : GROUP;
+        tame(&some, x + i, w ? w + i : NULL, left);
+        quantize_group((char *)row + i / t->block * t->block_bytes, (int)(left / t->block), &some,
                        type);
     }
 }

@@ -4,9 +4,9 @@
 
 #include "model/dtype.h"
 
-void vl2_quantize_plain_row(void *row, const float *x, vl2_dtype type, size_t n);
+void vl2_quantize_plain_row(void *row, const float *x, const float *w, vl2_dtype type, size_t n);
 #if defined(__x86_64__)
-void vl2_quantize_avx2_row(void *row, const float *x, vl2_dtype type, size_t n);
+void vl2_quantize_avx2_row(void *row, const float *x, const float *w, vl2_dtype type, size_t n);
 #endif
 
 #endif

@@ -11,6 +11,9 @@ import unittest
 from gguf_file import Gguf
 from program import CASES, GOLDEN, MINI, PROGRAM, SOURCE, ProgramTest, environment, vl2
 
+sys.path.insert(0, str(SOURCE / "dev"))
+from compare_traces import Trace  # noqa: E402
+
 DEMO = SOURCE / "models/demo"
 EXAMPLES = json.loads((DEMO / "examples.json").read_text())
 PLAIN = next(e for e in EXAMPLES if "<|" not in e["prompt"])  # its answer is a word: right, or wrong
@@ -98,6 +101,108 @@ class Quantize(ProgramTest):
                            '{"role": "<|Assistant|>", "content": ""}]}\n')
         self.good("batch", "-q", "-m", model, lines, "-o", self.folder / "out.jsonl", "--max-tokens", "3")
         self.assertIsNone(json.loads((self.folder / "out.jsonl").read_text()).get("error"))
+
+
+class Imatrix(ProgramTest):
+    """An importance matrix: what `batch` sums up, and what `quantize` makes of it."""
+
+    def setUp(self):
+        super().setUp()
+        talk = json.loads((CASES / "two_images_grounding.json").read_text())
+        for message in talk:
+            message["images"] = [str(CASES / i) for i in message.get("images", [])]
+        self.talk = talk
+
+    def gathered(self, *options):
+        lines = self.write("in.jsonl", json.dumps({"id": 1, "messages": self.talk}) + "\n")
+        self.good("batch", "-q", "-m", MINI, "--compute", "f32", lines, "-o", self.folder / "out.jsonl", "--imatrix",
+                  self.folder / "im.gguf", *options)
+        (self.folder / "out.jsonl").unlink()
+        return Gguf(self.folder / "im.gguf")
+
+    def floats(self, file, name):
+        data = file.tensors[name][2]
+        return struct.unpack(f"<{len(data) // 4}f", data)
+
+    def test_sums(self):
+        """One token of an answer: the head met one row, the last hidden row; each layer met the prompt's."""
+        file = self.gathered("--max-tokens", "1")
+        self.assertEqual(file.keys["general.type"], (8, "imatrix"))
+        trace = self.folder / "trace.safetensors"
+        talk = self.write("talk.json", json.dumps(self.talk))
+        self.good("trace", "-q", "-m", MINI, "--compute", "f32", "--conversation", talk, "-o", trace, "--greedy", "0")
+        seen = Trace(trace)
+        tokens = seen.tensors["input_ids"]["shape"][0]
+        last = max((n for n in seen.tensors if n.startswith("hidden")), key=lambda n: int(n.strip("hidden_.")))
+        row = list(seen.values(last))[-seen.tensors[last]["shape"][-1]:]
+        self.assertEqual(self.floats(file, "output.weight.counts"), (1,))
+        for ours, x in zip(self.floats(file, "output.weight.in_sum2"), row, strict=True):
+            self.assertAlmostEqual(ours, x * x, delta=1e-4 * x * x + 1e-9)
+        self.assertEqual(self.floats(file, "blk.0.attn_k.weight.counts"), (tokens,))
+        experts = self.floats(file, "blk.1.ffn_down_exps.weight.counts")
+        config = json.loads((MINI / "config.json").read_text())["language_config"]
+        self.assertEqual(sum(experts), tokens * config["num_experts_per_tok"])
+        self.assertEqual(len(experts), config["n_routed_experts"])
+        gate, up = (self.floats(file, f"blk.1.ffn_{k}_exps.weight.in_sum2") for k in ("gate", "up"))
+        self.assertEqual(gate, up)
+        shared = self.floats(file, "blk.1.ffn_gate_shexp.weight.in_sum2")
+        every = [sum(gate[k::len(shared)]) for k in range(len(shared))]
+        for ours, all_of in zip(every, shared):
+            self.assertAlmostEqual(ours, all_of * config["num_experts_per_tok"], delta=1e-4 * ours)
+        self.assertIn("v.blk.0.ffn_down.weight.in_sum2", file.tensors)
+
+    def made(self, name, *options):
+        self.good("quantize", MINI, self.folder / name, "-q", "--type", "Q4_K_M", *options)
+        return (self.folder / name).read_bytes()
+
+    def test_weighs(self):
+        """Even sums change nothing, uneven ones do; an expert that was never met is as without."""
+        file = self.gathered("--max-tokens", "4")
+        plain = self.made("plain.gguf")
+        self.assertNotEqual(self.made("weighed.gguf", "--imatrix", self.folder / "im.gguf"), plain)
+        for name, (sizes, kind, data) in file.tensors.items():
+            if name.endswith(".in_sum2"):
+                file.tensors[name] = sizes, kind, struct.pack("<f", 2) * (len(data) // 4)
+        even = file.write(self.folder / "even.gguf")
+        self.assertEqual(self.made("even-sums.gguf", "--imatrix", even), plain)
+        name, chosen = "blk.1.ffn_gate_exps.weight", 2
+        sizes, kind, data = file.tensors[name + ".in_sum2"]
+        row = 4 * sizes[0]
+        uneven = struct.pack("<2f", 1, 400) * (sizes[0] // 2)
+        file.tensors[name + ".in_sum2"] = sizes, kind, data[:chosen * row] + uneven + data[(chosen + 1) * row:]
+        self.made("one.gguf", "--imatrix", file.write(self.folder / "one-expert.gguf"))
+        before, after = (Gguf(self.folder / f"{n}.gguf").tensors[name][2] for n in ("plain", "one"))
+        size = len(before) // sizes[1]
+        differ = [e for e in range(sizes[1]) if before[e * size:(e + 1) * size] != after[e * size:(e + 1) * size]]
+        self.assertEqual(differ, [chosen])
+        for name, (sizes, kind, data) in file.tensors.items():
+            uneven = struct.pack("<2f", 0, 1e9) * (len(data) // 8)
+            file.tensors[name] = sizes, kind, bytes(len(data)) if name.endswith(".counts") else uneven
+        self.assertEqual(self.made("unmet.gguf", "--imatrix", file.write(self.folder / "unmet.gguf")), plain)
+
+    def refused(self, file, *contains):
+        bad = file.write(self.folder / "bad.gguf")
+        self.bad(1, "quantize", MINI, self.folder / "x.gguf", "-q", "--type", "Q4_K_M", "--imatrix", bad,
+                 contains=["bad.gguf", *contains])
+        self.assertFalse((self.folder / "x.gguf").exists())
+
+    def test_broken(self):
+        def changed(name, change):
+            file = self.gathered("--max-tokens", "1")
+            sizes, kind, data = file.tensors[name]
+            file.tensors[name] = change(sizes, kind, data)
+            return file
+
+        name = "blk.0.attn_q.weight.in_sum2"
+        for number in (float("nan"), float("inf"), -1.0):
+            self.refused(changed(name, lambda s, k, d: (s, k, struct.pack("<f", number) + d[4:])), name[:-8])
+        self.refused(changed(name, lambda s, k, d: ((s[0] // 2, 1), k, d[:len(d) // 2])), name[:-8], "sums")
+        self.refused(changed(name, lambda s, k, d: ((s[0] * 2, 1), 1, d)), name, "F16", "F32")
+        file = self.gathered("--max-tokens", "1")
+        file.keys["general.type"] = (8, "model")
+        self.refused(file, "importance matrix", '"model"')
+        self.bad(1, "quantize", MINI, self.folder / "x.gguf", "-q", "--imatrix", self.folder / "none.gguf",
+                 contains="none.gguf")
 
 
 class Others(ProgramTest):

@@ -1,7 +1,8 @@
 /* Out of memory at every allocation in turn: opening, prompt, pictures, generating, a trace, steps of
- * forked sessions, boxes drawn and written; a model written as a GGUF file, and that opened. Each
- * failure is a clean VL2_ERR_MEMORY; what is left behind, LeakSanitizer finds. (The allocations of
- * the libraries behind ours are theirs: only this program's own objects are wrapped.) */
+ * forked sessions, boxes drawn and written; an importance matrix, a model written by it as a GGUF
+ * file, and that opened. Each failure is a clean VL2_ERR_MEMORY; what is left behind, LeakSanitizer
+ * finds. (The allocations of the libraries behind ours are theirs: only this program's own objects
+ * are wrapped.) */
 #include "engine/support.h"
 #include "oom/failing.h"
 
@@ -162,12 +163,43 @@ static void test_mla_run_time_tokens(void **state) {
 
 /* ---- GGUF files: written, and opened --------------------------------------------------------------- */
 
+/* An importance matrix of two tokens. */
+static vl2_status calibrate(const char *target, const job *j, vl2_error *err) {
+    static const int32_t ids[] = {1, 2};
+    vl2_engine *engine = NULL;
+    vl2_session *session = NULL;
+    vl2_batch *batch = NULL;
+    vl2_dev_calibration *calibration = NULL;
+    vl2_engine_options options;
+    vl2_engine_options_init(&options);
+    options.threads = 1;
+    options.ctx_tokens = 64;
+    vl2_status status = vl2_engine_open(&engine, j->model, &options, err);
+    if (status == VL2_OK) status = vl2_dev_calibration_begin(&calibration, engine, err);
+    if (status == VL2_OK) status = vl2_session_create(&session, engine, err);
+    if (status == VL2_OK) status = vl2_batch_create(&batch, engine, 2, 1, err);
+    if (status == VL2_OK) status = vl2_dev_feed_ids(session, ids, 2, err);
+    if (status == VL2_OK)
+        status = vl2_batch_step(batch, &(vl2_step){.session = session, .n_tokens = 2}, 1, err);
+    if (status == VL2_OK) status = vl2_dev_calibration_write(calibration, target, err);
+    vl2_dev_calibration_end(calibration);
+    vl2_batch_free(batch);
+    vl2_session_free(session);
+    vl2_engine_close(engine);
+    return status;
+}
+
 static vl2_status quantize(const job *j, vl2_error *err) {
+    char imatrix[sizeof j->trace + 8];
     vl2_dev_quantize_options options;
     vl2_dev_quantize_options_init(&options);
+    snprintf(imatrix, sizeof imatrix, "%s.im.gguf", j->trace);
     options.type = "Q4_K_M";
     options.threads = 2;
-    vl2_status status = vl2_dev_quantize(j->model, j->trace, &options, err);
+    options.imatrix = imatrix;
+    vl2_status status = calibrate(imatrix, j, err);
+    if (status == VL2_OK) status = vl2_dev_quantize(j->model, j->trace, &options, err);
+    unlink(imatrix);
     if (status == VL2_OK) unlink(j->trace);
     return status;
 }

@@ -137,16 +137,56 @@ static void test_not_finite(void **state) {
     }
 }
 
+/* w times the squared error of row y to x, to that of zeros. */
+static double weighted_error(const void *row, const float *x, const float *w, vl2_dtype type) {
+    static float y[N];
+    double e = 0, s = 0;
+    vl2_dtype_to_f32(y, row, type, N);
+    for (int i = 0; i < N; i++) {
+        e += (double)w[i] * (y[i] - x[i]) * (y[i] - x[i]);
+        s += (double)w[i] * x[i] * x[i];
+    }
+    return e / s;
+}
+
+/* Weights of the squared errors: even ones change no byte, uneven ones are heeded. The bounds are
+ * nine tenths of what was measured (Q8_0 has little choice). */
+static void test_weights(void **state) {
+    (void)state;
+    static const double gains[] = {
+        [VL2_Q8_0] = 0.04,   [VL2_Q4_0] = 0.35, [VL2_Q5_0] = 0.36, [VL2_Q6_K] = 0.41,
+        [VL2_IQ4_NL] = 0.46, [VL2_Q4_K] = 0.47, [VL2_Q5_K] = 0.48};
+    static float x[N], w[N];
+    static char even[2 * N], plain[2 * N], uneven[2 * N];
+    uint64_t seed = 88172645463325252u;
+    for (int i = 0; i < N; i++) x[i] = normal(&seed);
+    for (size_t i = 0; i < N_FIXTURES; i++) {
+        const vl2_dtype type = fixtures[i].type;
+        if (!vl2_quantize_can(type)) continue;
+        for (int k = 0; k < N; k++) w[k] = 1;
+        vl2_quantize_row(plain, x, NULL, type, N);
+        vl2_quantize_row(even, x, w, type, N);
+        assert_memory_equal(plain, even,
+                            N / vl2_dtype_of(type)->block * vl2_dtype_of(type)->block_bytes);
+        for (int k = 0; k < N; k++) w[k] = expf(100 * normal(&seed));
+        vl2_quantize_row(uneven, x, w, type, N);
+        double gain = 1 - weighted_error(uneven, x, w, type) / weighted_error(plain, x, w, type);
+        if (gain < gains[type]) print_message("%s: %.4f\n", vl2_dtype_of(type)->name, gain);
+        assert_true(gain >= gains[type]);
+    }
+}
+
 /* Every level writes the same bytes, for rows that end within a group of eight blocks, too. */
 static void test_levels_agree(void **state) {
     (void)state;
 #if defined(__x86_64__)
     if (!__builtin_cpu_supports("avx2")) skip();
     enum { COLS = 5 * 256 + 96 };
-    float x[COLS];
+    float x[COLS], w[COLS];
     uint64_t seed = 2463534242u;
     for (size_t i = 0; i < COLS; i++) x[i] = normal(&seed) * (i / 256 % 2 ? 1e-5f : 1);
     memset(x + 32, 0, 64 * sizeof *x);
+    for (size_t i = 0; i < COLS; i++) w[i] = i < COLS / 2 ? 1 : expf(100 * normal(&seed));
     for (size_t i = 0; i < N_FIXTURES; i++) {
         const vl2_dtype type = fixtures[i].type;
         if (!vl2_quantize_can(type)) continue;
@@ -154,8 +194,8 @@ static void test_levels_agree(void **state) {
         char plain[2 * COLS], fast[2 * COLS];
         memset(plain, 1, sizeof plain);
         memset(fast, 1, sizeof fast);
-        vl2_quantize_plain_row(plain, x, type, n);
-        vl2_quantize_avx2_row(fast, x, type, n);
+        vl2_quantize_plain_row(plain, x, w, type, n);
+        vl2_quantize_avx2_row(fast, x, w, type, n);
         assert_memory_equal(plain, fast, sizeof plain);
     }
 #else
@@ -165,9 +205,9 @@ static void test_levels_agree(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_decodes),      cmocka_unit_test(test_loses_little),
-        cmocka_unit_test(test_odd_blocks),   cmocka_unit_test(test_not_finite),
-        cmocka_unit_test(test_levels_agree),
+        cmocka_unit_test(test_decodes),    cmocka_unit_test(test_loses_little),
+        cmocka_unit_test(test_odd_blocks), cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_weights),    cmocka_unit_test(test_levels_agree),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
