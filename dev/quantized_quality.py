@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """What quantized weights cost: docs/QUANTIZATION.md's table for a checkpoint with examples.json.
 
-    dev/quantized_quality.py [--program build/release/cli/vl2] [--model models/demo] [TYPE…]
+    dev/quantized_quality.py [--program build/release/cli/vl2] [--model models/demo]
+                             [--imatrix FILE] [TYPE…]
 
-Writes each type to a temporary file, runs the examples' questions, and compares the logits of all
-positions with those of float32 arithmetic on the original. Needs numpy.
+Writes each type to a temporary file (with an importance matrix once more with that), runs the examples'
+questions, and compares the logits of all positions with those of float32 arithmetic on the original.
+Needs numpy.
 """
 import argparse
 import json
@@ -56,19 +58,23 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", default=ROOT / "build/release/cli/vl2")
     parser.add_argument("--model", type=pathlib.Path, default=ROOT / "models/demo")
+    parser.add_argument("--imatrix")
     parser.add_argument("types", nargs="*", default=TYPES)
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     talks = [conversation(e, args.model.resolve()) for e in json.loads((args.model / "examples.json").read_text())]
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         reference = [trace(args.program, args.model, t, "f32", folder) for t in talks]
-        for kind in args.types:
+        runs = [(kind, ()) for kind in args.types]
+        if args.imatrix:
+            runs += [(kind, ("--imatrix", args.imatrix)) for kind in args.types if kind not in ("BF16", "F16", "F32")]
+        for kind, options in runs:
             path = folder / (kind + ".gguf")
-            subprocess.run([args.program, "quantize", "-q", args.model, path, "--type", kind], check=True)
+            subprocess.run([args.program, "quantize", "-q", args.model, path, "--type", kind, *options], check=True)
             for compute in ("f32", "auto"):
                 ours = [trace(args.program, path, t, compute, folder) for t in talks]
                 rms, kl, first, same = compare(ours, reference)
-                print(f"{kind:7} {compute:4} {os.path.getsize(path) / 1e6:7.1f} MB  rms {rms:.4f}  KL {kl:.5f}  "
+                print(f"{kind + '+imatrix' * bool(options):15} {compute:4} {os.path.getsize(path) / 1e6:7.1f} MB  rms {rms:.4f}  KL {kl:.5f}  "
                       f"first token {100 * first:.1f} %  greedy {same}/{len(talks)}", flush=True)
 
 
