@@ -564,21 +564,22 @@ static void quantize_group(void *out, int n, const group *x, vl2_dtype type) {
 }
 
 /* What is no number, or no half can scale, would spoil its whole block. */
-static void tame(group *out, const float *x, const float *w, size_t n) {
-    memset(out->x, 0, sizeof out->x);
+static void tame(float out[GROUP], const float *x, size_t n) {
+    memset(out, 0, GROUP * sizeof *out);
     for (size_t i = 0; i < n; i++) {
         float v = fabsf(x[i]) <= FLT_MAX ? x[i] : 0;
-        out->x[i] = v < -65504 ? -65504 : (v > 65504 ? 65504 : v);
+        out[i] = v < -65504 ? -65504 : (v > 65504 ? 65504 : v);
     }
-    for (size_t i = 0; i < GROUP; i++) out->w[i] = w && i < n ? w[i] : 1;
 }
 
 static void quantize_row(void *row, const float *x, const float *w, vl2_dtype type, size_t n) {
     const vl2_dtype_traits *t = vl2_dtype_of(type);
     group some;
+    for (size_t i = 0; i < GROUP; i++) some.w[i] = 1;
     for (size_t i = 0; i < n; i += GROUP) {
         const size_t left = n - i < GROUP ? n - i : GROUP;
-        tame(&some, x + i, w ? w + i : NULL, left);
+        tame(some.x, x + i, left);
+        if (w) memcpy(some.w, w + i, left * sizeof *w); /* behind them numbers are 0 */
         quantize_group((char *)row + i / t->block * t->block_bytes, (int)(left / t->block), &some,
                        type);
     }
