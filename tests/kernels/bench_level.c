@@ -90,16 +90,45 @@ static void bench_quantized(const vl2_kernels *k, vl2_dtype type) {
 
 static void bench_tiles(const char *level, const vl2_tiles *t) {
     enum { N = 64, K = 1152, MOST = 96 };
-    char *x = room((size_t)MOST * K * t->x_bytes), *w = room((size_t)N * K * 2);
+    char *x = room((size_t)MOST * K * 2), *w = room((size_t)N * K * 2);
     float *y = room((size_t)MOST * N * 4);
     double one, some, many;
-    BEST_TIME(one, t->product(y, N, x, 1, w, K * 2, N, K, NULL, 0));
-    BEST_TIME(some, t->product(y, N, x, 16, w, K * 2, N, K, NULL, 0));
-    BEST_TIME(many, t->product(y, N, x, MOST, w, K * 2, N, K, NULL, 0));
+    BEST_TIME(one, t->product(y, N, x, 1, w, K * 2, N, K, NULL, 0, NULL));
+    BEST_TIME(some, t->product(y, N, x, 16, w, K * 2, N, K, NULL, 0, NULL));
+    BEST_TIME(many, t->product(y, N, x, MOST, w, K * 2, N, K, NULL, 0, NULL));
     printf("%-12s bf16 tiles     %d rows %6.1f GFLOP/s, 16 rows %6.1f, 1 row %6.1f\n", level, MOST,
            2e-9 * MOST * N * K / many, 2e-9 * 16 * N * K / some, 2e-9 * N * K / one);
     free(x);
     free(w);
+    free(y);
+}
+
+enum { SIDE = VL2_TILE_ROWS };
+
+static void bench_q_tiles(const vl2_kernels *k, vl2_dtype type) {
+    enum { N = 64, K = 1280, MOST = 512 };
+    const vl2_tiles *t = &k->q_tiles[type - VL2_Q8_0];
+    const vl2_dtype_traits *traits = vl2_dtype_of(type);
+    const size_t stride = K / traits->block * traits->block_bytes;
+    char *x = room(MOST * t->row_bytes(K)), *w = room(N * stride);
+    char *scratch = room(VL2_TILE_SCRATCH);
+    float *values = room(SIDE * K * sizeof *values), *y = room((size_t)MOST * N * 4);
+    const float *rows[SIDE];
+    for (size_t i = 0; i < SIDE; i++) rows[i] = values + i * K;
+    double pack, some, few, many;
+    BEST_TIME(pack, t->pack(x, rows, SIDE, K));
+    for (size_t i = 0; i < MOST; i += SIDE) t->pack(x + i * t->row_bytes(K), rows, SIDE, K);
+    BEST_TIME(few, t->product(y, N, x, 16, w, stride, N, K, NULL, 0, scratch));
+    BEST_TIME(some, t->product(y, N, x, 48, w, stride, N, K, NULL, 0, scratch));
+    BEST_TIME(many, t->product(y, N, x, MOST, w, stride, N, K, NULL, 0, scratch));
+    printf("%-12s %-8s tiles: %d rows %6.1f GOP/s, 48 rows %6.1f, 16 rows %6.1f; preparing x "
+           "%4.2f ns a value\n",
+           k->level, traits->name, MOST, 2e-9 * MOST * N * K / many, 2e-9 * 48 * N * K / some,
+           2e-9 * 16 * N * K / few, 1e9 * pack / (SIDE * K));
+    free(x);
+    free(w);
+    free(scratch);
+    free(values);
     free(y);
 }
 
@@ -138,4 +167,6 @@ void bench_level(const vl2_kernels *k) {
     if (k->tiles[VL2_BF16].product) bench_tiles(k->level, &k->tiles[VL2_BF16]);
     bench_rows(k);
     for (int t = VL2_Q8_0; t < VL2_DTYPE_COUNT; t++) bench_quantized(k, (vl2_dtype)t);
+    for (int t = VL2_Q8_0; t < VL2_DTYPE_COUNT; t++)
+        if (k->q_tiles[t - VL2_Q8_0].product) bench_q_tiles(k, (vl2_dtype)t);
 }

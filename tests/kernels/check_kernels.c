@@ -100,8 +100,9 @@ static void cut_bf16(uint16_t *out, const float *x, size_t n) {
 }
 
 static void skip_last_row(float *y, size_t ldy, const void *x, size_t m, const void *w,
-                          size_t stride, size_t n, size_t k, const void *next, size_t bytes) {
-    whole.tiles[VL2_BF16].product(y, ldy, x, m, w, stride, n, k, next, bytes);
+                          size_t stride, size_t n, size_t k, const void *next, size_t bytes,
+                          void *scratch) {
+    whole.tiles[VL2_BF16].product(y, ldy, x, m, w, stride, n, k, next, bytes, scratch);
     if (m > 16) y[(m - 1) * ldy] = 0.0f;
 }
 
@@ -188,8 +189,10 @@ static void add_avxvnni(totals *t, const vl2_kernels *plain, uint64_t seed) {
 int main(int argc, char **argv) {
     uint64_t seed = 20240613;
     bool bench = false;
+    const char *only = NULL; /* a level, with --bench */
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--bench") == 0) bench = true;
+        if (strcmp(argv[i], "--only") == 0 && i + 1 < argc) only = argv[++i];
         if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) seed = strtoull(argv[++i], NULL, 10);
     }
     signal(SIGILL, on_signal);
@@ -201,9 +204,11 @@ int main(int argc, char **argv) {
     for (const char *const *l = vl2_kernels_levels(); *l; l++) {
         vl2_kernels k;
         if (!vl2_kernels_select(&k, *l)) return 2;
-        if (bench) bench_level(&k);
+        if (bench && (!only || strcmp(*l, only) == 0)) bench_level(&k);
+        if (only) continue;
         if (strcmp(*l, "c") != 0) add_level(&t, *l, &plain, &k, seed);
     }
+    if (only) return 0;
     add_emulated(&t, &plain, seed);
     add_avxvnni(&t, &plain, seed);
     t.failures += check_faults(&plain, seed);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_ROWS = 27, LDY_MARGIN = 5 };
+enum { MOST_ROWS = 70, LDY_MARGIN = 5 };
 
 typedef struct product {
     vl2_dtype type;
@@ -134,6 +134,40 @@ static void run_packed(const product *p, const vl2_qdot *dot, const char *xp, fl
     free(panels);
 }
 
+/* By tiles, as blocks of prepared rows; first with what was there before in place of memory. */
+static void run_tiles(const product *p, const vl2_tiles *t, float *y, size_t ldy) {
+    const size_t row = t->row_bytes(p->k);
+    const float *rows[MOST_ROWS];
+    char *x = aligned_alloc(64, (p->m * row + 63) / 64 * 64);
+    char *scratch = aligned_alloc(64, VL2_TILE_SCRATCH);
+    if (!x || !scratch) abort();
+    memset(x, 0x7f, p->m * row); /* NaN */
+    memset(scratch, 0x7f, VL2_TILE_SCRATCH);
+    for (size_t i = 0; i < p->m; i++) rows[i] = p->x + i * p->k;
+    for (size_t i = 0; i < p->m; i += VL2_TILE_ROWS)
+        t->pack(x + i * row, rows + i, p->m - i < VL2_TILE_ROWS ? p->m - i : VL2_TILE_ROWS, p->k);
+    t->product(y, ldy, x, p->m, p->w, p->stride, p->n, p->k, p->w, 0, scratch);
+    free(x);
+    free(scratch);
+}
+
+static void check_tiles_of(check *c, const product *p, const vl2_tiles *t, const float *expected,
+                           size_t ldy) {
+    const char *name = vl2_dtype_of(p->type)->name;
+    const size_t size = (p->m - 1) * ldy + p->n;
+    float *y = check_guarded(size);
+    const float poison = y[-1];
+    run_tiles(p, t, y, ldy);
+    bool same = true, kept = check_intact(y, size);
+    for (size_t i = 0; i < p->m; i++) {
+        same &= memcmp(y + i * ldy, expected + i * ldy, p->n * sizeof *y) == 0;
+        for (size_t j = p->n; j < ldy && i + 1 < p->m; j++) kept &= y[i * ldy + j] == poison;
+    }
+    check_that(c, same, "%s: tiles, m %zu n %zu k %zu", name, p->m, p->n, p->k);
+    check_that(c, kept, "%s: tiles write past their outputs, m %zu n %zu", name, p->m, p->n);
+    check_free(y);
+}
+
 static bool same_rows(const float *a, const float *b, size_t ldy, const product *p) {
     for (size_t i = 0; i < p->m; i++)
         if (memcmp(a + i * ldy, b + i * ldy, p->n * sizeof *a) != 0) return false;
@@ -167,6 +201,8 @@ static void check_product(check *c, const product *p, int how) {
         }
         check_that(c, check_intact(y, size), "%s: packed writes past its panel", name);
     }
+    const vl2_tiles *tiles = &c->k->q_tiles[p->type - VL2_Q8_0];
+    if (tiles->product) check_tiles_of(c, p, tiles, expected, ldy);
     check_free(expected);
     check_free(y);
     free(w);
@@ -181,11 +217,18 @@ static void check_not_finite(check *c, size_t index) {
     p.dot->direct(y, 16, p.xp, 2, p.w, p.stride, 3, p.k);
     check_that(c, isnan(y[0]) && isnan(y[2]) && isfinite(y[16]) && isfinite(y[18]),
                "%s: a NaN or infinity of x", vl2_dtype_of(p.type)->name);
+    const vl2_tiles *tiles = &c->k->q_tiles[index];
+    if (tiles->product) {
+        run_tiles(&p, tiles, y, 16);
+        check_that(c, isnan(y[0]) && isnan(y[2]) && isfinite(y[16]) && isfinite(y[18]),
+                   "%s: a NaN or infinity of x, in tiles", vl2_dtype_of(p.type)->name);
+    }
     drop(&p);
 }
 
 void check_quantized(check *c) {
-    static const size_t rows[] = {1, 2, 3, 4, 5, 12, MOST_ROWS}, outputs[] = {1, 7, 16, 33};
+    static const size_t rows[] = {1, 2, 3, 4, 5, 12, 16, 27, 32, MOST_ROWS};
+    static const size_t outputs[] = {1, 7, 16, 33, 65};
     for (size_t index = 0; index < VL2_Q_TYPES; index++) {
         check_start(c, vl2_dtype_of((vl2_dtype)(VL2_Q8_0 + index))->name);
         for (size_t a = 0; a < sizeof rows / sizeof *rows; a++) {

@@ -18,8 +18,7 @@ static tiles_case make(check *c, const vl2_tiles *t, size_t m, size_t n, size_t 
     tiles_case p = {.m = m, .n = n, .k = k, .stride = (k + 3) * 2};
     p.x = malloc(m * k * sizeof *p.x);
     p.memory = malloc(n * p.stride + 64);
-    size_t kp = (k + t->step - 1) / t->step * t->step;
-    p.xp = aligned_alloc(64, (m * kp * t->x_bytes + 63) / 64 * 64);
+    p.xp = aligned_alloc(64, (m * t->row_bytes(k) + 63) / 64 * 64);
     float *row = malloc(k * sizeof *row);
     if (!p.x || !p.memory || !p.xp || !row) abort();
     memset(p.memory, 0xff, n * p.stride + 64); /* NaN between the rows */
@@ -46,12 +45,11 @@ static void drop(tiles_case *p) {
 static void run(const vl2_tiles *t, const tiles_case *p, float *y, size_t ldy, size_t first,
                 size_t n) {
     const float *rows[ROWS_MOST];
-    size_t kp = (p->k + t->step - 1) / t->step * t->step;
     for (size_t r = 0; r < n; r++) rows[r] = p->x + (first + r) * p->k;
     for (size_t r = 0; r < n; r += VL2_TILE_ROWS)
-        t->pack(p->xp + r * kp * t->x_bytes, rows + r,
+        t->pack(p->xp + r * t->row_bytes(p->k), rows + r,
                 n - r < VL2_TILE_ROWS ? n - r : VL2_TILE_ROWS, p->k);
-    t->product(y, ldy, p->xp, n, p->w, p->stride, p->n, p->k, p->w, p->n * p->stride);
+    t->product(y, ldy, p->xp, n, p->w, p->stride, p->n, p->k, p->w, p->n * p->stride, NULL);
 }
 
 static bool near(const tiles_case *p, size_t i, size_t j, float got) {

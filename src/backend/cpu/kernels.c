@@ -37,7 +37,7 @@ static const level LADDER[] = {
     {"avx512", has_avx512, {vl2_dot_avx512_fill, vl2_rows_avx512_fill}},
     {"avx512vnni", has_avx512vnni, {vl2_q_avx512vnni_fill}},
     {"avx512bf16", has_avx512bf16, {vl2_dot_avx512bf16_fill}},
-    {"amx", has_amx, {vl2_dot_amx_fill, vl2_attend_amx_fill}},
+    {"amx", has_amx, {vl2_dot_amx_fill, vl2_attend_amx_fill, vl2_q_amx_fill}},
 #elif defined(__aarch64__)
     {"neon", has_neon, {vl2_dot_neon_fill, vl2_rows_neon_fill, vl2_q_neon_fill}},
     {"dotprod", has_dotprod, {vl2_q_dotprod_fill}},

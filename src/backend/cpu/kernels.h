@@ -46,17 +46,23 @@ static inline size_t vl2_dot_padded(const vl2_dot *dot, size_t k) {
     return (k + dot->step - 1) / dot->step * dot->step;
 }
 
-/* The same products by tiles: rows of x are prepared VL2_TILE_ROWS at a time, weights stay as the file
- * has them. A block of m <= VL2_TILE_ROWS prepared rows takes m * kp elements of x_bytes, kp = k up to a
- * multiple of `step`, and blocks of one product lie one behind the other, all but the last full. */
-enum { VL2_TILE_ROWS = 16, VL2_TILE_RUN = 2 * VL2_TILE_ROWS };
+/* The same products by tiles, and those of qdot.h for many rows: rows of x are prepared VL2_TILE_ROWS at
+ * a time, weights stay as the file has them. A block of m <= VL2_TILE_ROWS prepared rows takes m *
+ * row_bytes(k), and blocks of one product lie one behind the other, all but the last full. */
+enum {
+    VL2_TILE_ROWS = 16,
+    VL2_TILE_RUN = 2 * VL2_TILE_ROWS,
+    VL2_TILE_MOST = 512, /* prepared rows of a call at most */
+    VL2_TILE_SCRATCH = 112 << 10
+};
 typedef struct vl2_tiles {
-    size_t step, x_bytes;
+    size_t (*row_bytes)(size_t k);
     void (*pack)(void *out, const float *const *rows, size_t m, size_t k);
-    /* y[i * ldy + j] = x_i . w_j for any number of prepared rows, best a multiple of VL2_TILE_RUN;
-     * w as for `direct`. On its way it fetches next_bytes from `next` (or NULL) into the cache. */
+    /* y[i * ldy + j] = x_i . w_j for m prepared rows, best a multiple of VL2_TILE_RUN; w as for
+     * `direct`. On its way it fetches next_bytes from `next` (or NULL) into the cache, or as many rows
+     * like its last ones. scratch: VL2_TILE_SCRATCH bytes, aligned to 64. */
     void (*product)(float *y, size_t ldy, const void *x, size_t m, const void *w, size_t w_stride,
-                    size_t n, size_t k, const void *next, size_t next_bytes);
+                    size_t n, size_t k, const void *next, size_t next_bytes, void *scratch);
 } vl2_tiles;
 
 /* Attention in bf16 by tiles: m <= VL2_TILE_RUN query rows, as columns, over one block of keys. Sums,
@@ -108,6 +114,7 @@ typedef struct vl2_kernels {
     vl2_dot fast[VL2_WEIGHT_TYPES];  /* in auto: activations may be rounded to the weights' type */
     vl2_tiles tiles[VL2_WEIGHT_TYPES]; /* instead of `fast` where `product` is set */
     vl2_qdot quantized[VL2_Q_TYPES];   /* by type - VL2_Q8_0; in f32 such weights are widened */
+    vl2_tiles q_tiles[VL2_Q_TYPES];    /* of these for many rows, where `product` is set */
 
     vl2_attend attend; /* in auto, where set */
 

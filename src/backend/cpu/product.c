@@ -17,8 +17,7 @@ enum {
     TILE_ROWS = 72,    /* rows whose block of k stays in the second-level cache */
     STRIP = 8,         /* outputs read side by side from the mapping */
     DIRECT_ROWS = 8,   /* up to so many rows, widening a panel does not pay */
-    DIRECT_Q_ROWS = 4, /* or unpacking one of quantized weights */
-    CHUNK = 8,         /* panels of those, of 256 elements, unpacked at a time */
+    CHUNK = 8,         /* panels of quantized weights, of 256 elements, unpacked at a time */
     BLOCK_BYTES = 3072 /* of a packed row of weights at most */
 };
 
@@ -143,7 +142,7 @@ static void sum_quantized(const cell *c, float *sums, const char *w, size_t stri
     const vl2_product *p = c->p;
     const vl2_qdot *q = p->q;
     const char *x = packed_row(p, 0, c->first);
-    if (c->m <= DIRECT_Q_ROWS || !q->pack_w) {
+    if (c->m <= VL2_PRODUCT_FEW || !q->pack_w) {
         q->direct(sums, PANEL, x, c->m, w, stride, c->n, p->k);
         return;
     }
@@ -241,10 +240,17 @@ static size_t count_tasks(const vl2_product *p) {
     return tasks;
 }
 
+static bool has_many_rows(const vl2_product *p) {
+    if (!p->groups) return p->m > VL2_PRODUCT_FEW;
+    for (size_t g = 0; g < p->n_groups; g++)
+        if (p->groups[g].n > VL2_PRODUCT_FEW) return true;
+    return false;
+}
+
 /* total: rows to pack, all groups together */
 static void run(vl2_product *p, size_t total) {
     if (p->n == 0 || total == 0) return;
-    if (p->tiles) {
+    if (p->tiles && (!p->q || has_many_rows(p))) {
         vl2_product_tiles_run(p, total);
         return;
     }
@@ -277,6 +283,7 @@ static vl2_product start(vl2_backend *be, float *y, size_t ldy, const float *x, 
     if (exact || cpu->exact) return p;
     if (quantized) {
         p.q = &k->quantized[w->type - VL2_Q8_0];
+        if (k->q_tiles[w->type - VL2_Q8_0].product) p.tiles = &k->q_tiles[w->type - VL2_Q8_0];
     } else {
         p.dot = &k->fast[type];
         if (k->tiles[type].product) p.tiles = &k->tiles[type];

@@ -15,8 +15,8 @@ typedef struct vl2_share { /* one group's part of an operation */
 typedef struct vl2_product {
     vl2_cpu *cpu;
     const vl2_dot *dot;
-    const vl2_tiles *tiles; /* instead of dot; or NULL */
-    const vl2_qdot *q;      /* likewise, for quantized weights */
+    const vl2_tiles *tiles; /* instead of dot, or of q for many rows; or NULL */
+    const vl2_qdot *q;      /* instead of dot, for quantized weights */
     vl2_dtype type;         /* of w */
     size_t n, k, block;
     size_t element; /* bytes of an element of w, or of its block */
@@ -36,6 +36,8 @@ typedef struct vl2_product {
     size_t run;    /* rows of a task (tiles) */
     size_t tasks;  /* of this turn (tiles) */
 } vl2_product;
+
+enum { VL2_PRODUCT_FEW = 4 }; /* up to so many rows, unpacking quantized weights does not pay */
 
 /* The part of group g that this turn's packed rows hold. */
 vl2_share vl2_product_turn(const vl2_product *p, size_t g);

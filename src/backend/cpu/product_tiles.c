@@ -6,18 +6,22 @@
 #include "backend/cpu/product_tiles.h"
 
 enum {
-    SUMS = 6144,             /* values of a matrix that are summed before their epilogue */
-    PANEL = 64,              /* outputs of a task at most, where rows are many */
-    PANEL_BYTES = 288 << 10, /* weights of a task at most, where rows are many */
-    RUN_BYTES = 1 << 20,     /* prepared rows of a task at most */
-    MANY_ROWS = 96           /* from here on dot products, not weights, are what takes time */
+    SUMS = 6144, /* values of a matrix that are summed before their epilogue */
+    Q_SUMS =
+        VL2_TILE_MOST * VL2_TILE_RUN, /* of a quantized one, whose weights are unpacked for them */
+    PANEL = 64,                       /* outputs of a task at most, where rows are many */
+    PANEL_BYTES = 288 << 10,          /* weights of a task at most, where rows are many */
+    RUN_BYTES = 1 << 20,              /* prepared rows of a task at most */
+    MANY_ROWS = 96 /* from here on dot products, not weights, are what takes time */
 };
 
-size_t vl2_product_tiles_lane_bytes(void) { return 2 * SUMS * sizeof(float); }
+size_t vl2_product_tiles_lane_bytes(void) { return VL2_TILE_SCRATCH + 2 * Q_SUMS * sizeof(float); }
 
-static size_t row_bytes(const vl2_product *p) {
-    return vl2_cpu_up(p->k, p->tiles->step) * p->tiles->x_bytes;
-}
+static size_t sums_of(const vl2_product *p) { return p->q ? Q_SUMS : SUMS; }
+
+/* Of quantized products, a group of few rows has them as `direct` wants them: no longer than these. */
+static size_t row_bytes(const vl2_product *p) { return p->tiles->row_bytes(p->k); }
+static bool is_direct(const vl2_product *p, size_t rows) { return p->q && rows <= VL2_PRODUCT_FEW; }
 
 static size_t blocks_of(size_t rows) { return (rows + VL2_TILE_ROWS - 1) / VL2_TILE_ROWS; }
 
@@ -46,10 +50,17 @@ static size_t pack_parts(const vl2_product *p, size_t rows) {
     return blocks_of(rows);
 }
 
-static void pack_block(const vl2_product *p, size_t first, size_t n) {
+/* Packed rows [first, first + n) of a group of `all`. */
+static void pack_block(const vl2_product *p, size_t first, size_t n, size_t all) {
     const float *rows[VL2_TILE_ROWS];
+    char *out = p->cpu->shared + (first - p->lo) * row_bytes(p);
     for (size_t r = 0; r < n; r++) rows[r] = vl2_product_source(p, first + r);
-    p->tiles->pack(p->cpu->shared + (first - p->lo) * row_bytes(p), rows, n, p->k);
+    if (!is_direct(p, all)) {
+        p->tiles->pack(out, rows, n, p->k);
+        return;
+    }
+    for (size_t r = 0; r < n; r++, out += vl2_qx_bytes(p->k, p->q->unit))
+        p->q->pack_x(out, rows[r], p->k);
 }
 
 static void pack_task(void *context, size_t i, int thread) {
@@ -57,12 +68,12 @@ static void pack_task(void *context, size_t i, int thread) {
     (void)thread;
     if (p->x_head == 0 && !p->groups) { /* heads that share x */
         size_t first = p->lo + i * VL2_TILE_ROWS;
-        pack_block(p, first, vl2_cpu_min(VL2_TILE_ROWS, p->hi - first));
+        pack_block(p, first, vl2_cpu_min(VL2_TILE_ROWS, p->hi - first), p->hi - p->lo);
         return;
     }
     vl2_share s = find(p, &i, pack_parts);
     size_t done = i * VL2_TILE_ROWS;
-    pack_block(p, s.first + done, vl2_cpu_min(VL2_TILE_ROWS, s.n - done));
+    pack_block(p, s.first + done, vl2_cpu_min(VL2_TILE_ROWS, s.n - done), s.n);
 }
 
 /* ---- a task: some rows by some outputs --------------------------------------------------------- */
@@ -95,6 +106,27 @@ static void fetch_results(const vl2_product *p, const cell *c, size_t row, size_
     }
 }
 
+typedef struct lane { /* a thread's */
+    void *scratch;
+    float *sums, *sums2;
+} lane;
+
+static lane lane_of(const vl2_product *p, int thread) {
+    char *memory = vl2_cpu_lane(p->cpu, thread);
+    float *sums = (float *)(void *)(memory + VL2_TILE_SCRATCH);
+    return (lane){memory, sums, sums + sums_of(p)};
+}
+
+static void multiply(const vl2_product *p, const cell *c, float *sums, const void *x, size_t m,
+                     const char *w, size_t stride, const char *next, size_t next_bytes,
+                     const lane *l) {
+    if (is_direct(p, c->s.n))
+        p->q->direct(sums, p->panel, x, m, w, stride, c->n, p->k);
+    else
+        p->tiles->product(sums, p->panel, x, m, w, stride, c->n, p->k, next, next_bytes,
+                          l->scratch);
+}
+
 static void cell_task(void *context, size_t i, int thread) {
     const vl2_product *p = context;
     cell c = find_cell(p, i), next = c;
@@ -102,22 +134,23 @@ static void cell_task(void *context, size_t i, int thread) {
      * with few, memory is busy, and the CPU's own prefetch does better. */
     bool more = c.end - c.row > MANY_ROWS && i + (size_t)p->cpu->threads < p->tasks;
     if (more) next = find_cell(p, i + (size_t)p->cpu->threads);
-    float *sums = vl2_cpu_lane(p->cpu, thread), *sums2 = sums + SUMS;
-    size_t at_once = SUMS / p->panel / VL2_TILE_RUN * VL2_TILE_RUN;
+    lane l = lane_of(p, thread);
+    size_t at_once = sums_of(p) / p->panel / VL2_TILE_RUN * VL2_TILE_RUN;
     if (at_once == 0) at_once = VL2_TILE_RUN; /* wide panels are of few rows */
+    at_once = vl2_cpu_min(at_once, VL2_TILE_MOST);
     size_t turns = (c.end - c.row + at_once - 1) / at_once, turn = 0;
     size_t bytes = more ? next.n * next.s.stride / turns / 64 * 64 : 0;
     for (size_t row = c.row, m; row < c.end; row += m, turn++) {
         m = vl2_cpu_min(at_once, c.end - row);
         const char *x = p->cpu->shared + (c.s.first - p->lo + row) * row_bytes(p);
         if (more) fetch_results(p, &c, row, m);
-        p->tiles->product(sums, p->panel, x, m, c.s.w + c.column * c.s.stride, c.s.stride, c.n,
-                          p->k, next.s.w + next.column * next.s.stride + turn * bytes, bytes);
+        multiply(p, &c, l.sums, x, m, c.s.w + c.column * c.s.stride, c.s.stride,
+                 more ? next.s.w + next.column * next.s.stride + turn * bytes : NULL, bytes, &l);
         if (p->gated)
-            p->tiles->product(sums2, p->panel, x, m, c.s.w2 + c.column * c.s.stride2, c.s.stride2,
-                              c.n, p->k, next.s.w2 + next.column * next.s.stride2 + turn * bytes,
-                              bytes);
-        vl2_product_finish(p, c.s.y + row * p->ldy, c.column, sums, sums2, p->panel, m, c.n);
+            multiply(p, &c, l.sums2, x, m, c.s.w2 + c.column * c.s.stride2, c.s.stride2,
+                     more ? next.s.w2 + next.column * next.s.stride2 + turn * bytes : NULL, bytes,
+                     &l);
+        vl2_product_finish(p, c.s.y + row * p->ldy, c.column, l.sums, l.sums2, p->panel, m, c.n);
     }
 }
 
@@ -136,7 +169,7 @@ static void choose_sizes(vl2_product *p) {
     p->panel = PANEL;
     if (most > MANY_ROWS)
         while (p->panel > VL2_TILE_RUN && p->panel * row_bytes(p) > PANEL_BYTES) p->panel /= 2;
-    while (p->panel * 2 * rows <= SUMS && most <= MANY_ROWS &&
+    while (p->panel * 2 * rows <= sums_of(p) && most <= MANY_ROWS &&
            groups * (p->n / (p->panel * 2)) >= wanted)
         p->panel *= 2;
     while (p->panel > VL2_TILE_ROWS && groups * (p->n / p->panel) < wanted / 2) p->panel /= 2;

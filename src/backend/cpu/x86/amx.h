@@ -28,13 +28,20 @@ static inline void tile_shape(vl2_tile_config *c, int tile, size_t rows, size_t 
 #define TILE_RELEASE() __asm__ volatile("tilerelease" ::: "memory")
 #define TILE_ZERO(t) __asm__ volatile("tilezero %%tmm" #t ::: "memory")
 #define TILE_LOAD(t, p, stride)                                                                    \
-    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t ::"r"((const void *)(p)), "r"(stride)         \
+    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t ::"r"((const void *)(p)),                     \
+                     "r"((size_t)(stride))                                                         \
                      : "memory")
 #define TILE_STORE(t, p, stride)                                                                   \
-    __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" ::"r"((void *)(p)), "r"(stride) : "memory")
+    __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" ::"r"((void *)(p)), "r"((size_t)(stride)) \
+                     : "memory")
 /* c += a b over pairs of bf16: c [rows of a, columns of b] */
 #define TILE_DOT(c, a, b)                                                                          \
     __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::: "memory")
+/* The same over fours of bytes, as whole numbers: both signed, or those of a not. */
+#define TILE_DOT_SIGNED(c, a, b)                                                                   \
+    __asm__ volatile("tdpbssd %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::: "memory")
+#define TILE_DOT_UNSIGNED(c, a, b)                                                                 \
+    __asm__ volatile("tdpbusd %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::: "memory")
 #else
 static _Thread_local struct {
     vl2_tile_config config;
@@ -76,12 +83,26 @@ static inline void emulated_dot(int c, int a, int b) {
             memcpy(emulated.data[c][r] + 4 * j, &old, sizeof old);
         }
 }
+static inline void emulated_dot_bytes(int c, int a, int b, bool is_signed) {
+    for (size_t r = 0; r < emulated.config.rows[a]; r++)
+        for (size_t j = 0; j < emulated.config.bytes[b] / 4u; j++) {
+            int32_t sum;
+            memcpy(&sum, emulated.data[c][r] + 4 * j, sizeof sum);
+            for (size_t k = 0; k < emulated.config.bytes[a]; k++) {
+                const int x = emulated.data[a][r][k];
+                sum += (is_signed ? (int8_t)x : x) * (int8_t)emulated.data[b][k / 4][4 * j + k % 4];
+            }
+            memcpy(emulated.data[c][r] + 4 * j, &sum, sizeof sum);
+        }
+}
 #define TILE_CONFIG(c) (emulated.config = *(c))
 #define TILE_RELEASE() memset(&emulated.config, 0, sizeof emulated.config)
 #define TILE_ZERO(t) memset(emulated.data[t], 0, sizeof emulated.data[t])
 #define TILE_LOAD(t, p, stride) emulated_load_tile(t, p, stride)
 #define TILE_STORE(t, p, stride) emulated_store_tile(t, p, stride)
 #define TILE_DOT(c, a, b) emulated_dot(c, a, b)
+#define TILE_DOT_SIGNED(c, a, b) emulated_dot_bytes(c, a, b, true)
+#define TILE_DOT_UNSIGNED(c, a, b) emulated_dot_bytes(c, a, b, false)
 #endif
 
 #endif

@@ -41,6 +41,8 @@ INLINE __m512 narrow_step(const float *row, size_t left) {
     return narrow(v_load(row), v_load_part(row + 16, left - 16));
 }
 
+static size_t row_bytes(size_t k) { return up(k) * sizeof(uint16_t); }
+
 /* [k/2, m] pairs */
 static void pack(void *out, const float *const *rows, size_t m, size_t k) {
     float *to = out;
@@ -214,11 +216,12 @@ static void multiply(float *sums, const operands *p, outgoing *o, ahead *a) {
 }
 
 static void product(float *y, size_t ldy, const void *x, size_t m, const void *w, size_t w_stride,
-                    size_t n, size_t k, const void *next, size_t next_bytes) {
+                    size_t n, size_t k, const void *next, size_t next_bytes, void *scratch) {
     _Alignas(TILE_LINE) vl2_tile_config config;
     _Alignas(TILE_LINE) float sums[2][PAIR * PAIR];
     /* Weights that are read for few rows come from memory: fewer streams at once are faster. */
     const size_t outputs = m > PAIR ? PAIR : SIDE;
+    (void)scratch;
     size_t shape = 0, turn = 0, blocks = (n + outputs - 1) / outputs * ((m + PAIR - 1) / PAIR);
     size_t all_steps = blocks * (up(k) / STEP);
     ahead soon = {next, next ? (next_bytes / TILE_LINE + all_steps - 1) / all_steps : 0};
@@ -243,5 +246,5 @@ static void product(float *y, size_t ldy, const void *x, size_t m, const void *w
 
 void vl2_dot_amx_fill(vl2_kernels *out) {
     out->tiles[VL2_BF16] =
-        (vl2_tiles){.step = STEP, .x_bytes = sizeof(uint16_t), .pack = pack, .product = product};
+        (vl2_tiles){.row_bytes = row_bytes, .pack = pack, .product = product};
 }
