@@ -12,11 +12,19 @@ enum { TILE = 4, COLUMNS = VL2_QPANEL / VL };
 typedef __m256i vi;
 VL2_QINLINE vi vi_set(int32_t a) { return _mm256_set1_epi32(a); }
 VL2_QINLINE vi vi_load(const void *p) { return _mm256_loadu_si256(p); }
+VL2_QINLINE void vi_store(void *p, vi a) { _mm256_storeu_si256(p, a); }
 VL2_QINLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 VL2_QINLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
+VL2_QINLINE vi vi_and(vi a, vi b) { return _mm256_and_si256(a, b); }
+VL2_QINLINE vi vi_or(vi a, vi b) { return _mm256_or_si256(a, b); }
+VL2_QINLINE vi vi_right(vi a, int bits) { return _mm256_srli_epi32(a, bits); }
 VL2_QINLINE vi vi_mul(vi a, vi b) { return _mm256_mullo_epi32(a, b); }
 VL2_QINLINE vi vi_madd(vi a, vi b) { return _mm256_madd_epi16(a, b); }
 VL2_QINLINE vf v_from(vi a) { return _mm256_cvtepi32_ps(a); }
+VL2_QINLINE vi vi_low_32(vi a, vi b) { return _mm256_unpacklo_epi32(a, b); }
+VL2_QINLINE vi vi_high_32(vi a, vi b) { return _mm256_unpackhi_epi32(a, b); }
+VL2_QINLINE vi vi_low_64(vi a, vi b) { return _mm256_unpacklo_epi64(a, b); }
+VL2_QINLINE vi vi_high_64(vi a, vi b) { return _mm256_unpackhi_epi64(a, b); }
 
 VL2_QINLINE vi twice(const void *p) { /* the same 16 bytes in both halves */
     return _mm256_broadcastsi128_si256(_mm_loadu_si128(p));
@@ -25,7 +33,7 @@ VL2_QINLINE vi two(const void *low, const void *high) { /* 16 bytes each */
     return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(low)),
                                    _mm_loadu_si128(high), 1);
 }
-VL2_QINLINE vi low_nibbles(vi raw) { return _mm256_and_si256(raw, _mm256_set1_epi8(15)); }
+VL2_QINLINE vi low_nibbles(vi raw) { return vi_and(raw, _mm256_set1_epi8(15)); }
 VL2_QINLINE vi high_nibbles(vi raw) { return low_nibbles(_mm256_srli_epi16(raw, 4)); }
 
 /* ---- dot products of bytes ---------------------------------------------------------------------- */
@@ -79,109 +87,6 @@ VL2_QINLINE void q_round(int8_t *out, int16_t *sums, const float *x, size_t n, f
     }
 }
 
-/* ---- super-blocks, a row of weights at a time --------------------------------------------------- */
-
-VL2_QINLINE void q_ask(const char *from, size_t bytes) {
-    (void)from;
-    (void)bytes;
-}
-
-#define VL2_Q_TAKE(name) take_##name
-typedef struct q_taken {
-    vi q[8], scale[8]; /* scale: for each 16-bit lane of a maddubs of q */
-    vi sums_by;        /* of 16 elements each: what x's sums are multiplied by */
-    float d, m;
-} q_taken;
-
-/* The 16-bit lane `i` (of 8) of each half in all its lanes. */
-VL2_QINLINE vi spread(vi a, int i) {
-    return _mm256_shuffle_epi8(a, _mm256_set1_epi16((int16_t)(2 * i | (2 * i + 1) << 8)));
-}
-
-/* The 6-bit scales and least values of vl2_quant_scales, all at once. */
-VL2_QINLINE void take_scales(q_taken *u, const uint8_t d[2], const uint8_t dmin[2],
-                             const uint8_t packed[12]) {
-    uint32_t a, b, c;
-    memcpy(&a, packed, 4);
-    memcpy(&b, packed + 4, 4);
-    memcpy(&c, packed + 8, 4);
-    const uint32_t scale = (c & 0x0f0f0f0fu) | (a >> 2 & 0x30303030u);
-    const uint32_t min = (c >> 4 & 0x0f0f0f0fu) | (b >> 2 & 0x30303030u);
-    const vi both = _mm256_cvtepu8_epi16(
-        _mm_setr_epi32((int)(a & 0x3f3f3f3fu), (int)scale, (int)(b & 0x3f3f3f3fu), (int)min));
-    const vi scales = _mm256_permute2x128_si256(both, both, 0x00);
-    for (int i = 0; i < 8; i++) u->scale[i] = spread(scales, i);
-    const vi order = _mm256_setr_epi64x(0x0302030201000100, 0x0706070605040504, 0x0b0a0b0a09080908,
-                                        0x0f0e0f0e0d0c0d0c);
-    u->sums_by = _mm256_shuffle_epi8(_mm256_permute2x128_si256(both, both, 0x11), order);
-    u->d = vl2_qunit_half(d);
-    u->m = -vl2_qunit_half(dmin);
-}
-
-VL2_QINLINE void take_q4_k(q_taken *u, const void *block) {
-    const vl2_q4_k *b = block;
-    take_scales(u, b->d, b->dmin, b->scales);
-    for (int g = 0; g < 4; g++) {
-        const vi raw = vi_load(b->qs + 32 * g);
-        u->q[2 * g] = low_nibbles(raw);
-        u->q[2 * g + 1] = high_nibbles(raw);
-    }
-}
-
-/* Bits i of qh as fifth bits of q. */
-VL2_QINLINE vi add_fifths(vi q, vi qh, int i) {
-    const vi bits = i < 4 ? _mm256_slli_epi16(qh, 4 - i) : _mm256_srli_epi16(qh, i - 4);
-    return _mm256_or_si256(q, _mm256_and_si256(bits, _mm256_set1_epi8(16)));
-}
-
-VL2_QINLINE void take_q5_k(q_taken *u, const void *block) {
-    const vl2_q5_k *b = block;
-    const vi qh = vi_load(b->qh);
-    take_scales(u, b->d, b->dmin, b->scales);
-    for (int g = 0; g < 4; g++) {
-        const vi raw = vi_load(b->qs + 32 * g);
-        u->q[2 * g] = add_fifths(low_nibbles(raw), qh, 2 * g);
-        u->q[2 * g + 1] = add_fifths(high_nibbles(raw), qh, 2 * g + 1);
-    }
-}
-
-VL2_QINLINE void take_q6_k(q_taken *u, const void *block) {
-    const vl2_q6_k *b = block;
-    const vi upper = _mm256_set1_epi8(0x30);
-    u->sums_by = _mm256_cvtepi8_epi16(_mm_loadu_si128((const void *)b->scales));
-    for (int h = 0; h < 2; h++) {
-        const vi l0 = vi_load(b->ql + 64 * h), l1 = vi_load(b->ql + 64 * h + 32);
-        const vi qh = vi_load(b->qh + 32 * h);
-        vi *q = u->q + 4 * h;
-        q[0] = _mm256_or_si256(low_nibbles(l0), _mm256_and_si256(_mm256_slli_epi16(qh, 4), upper));
-        q[1] = _mm256_or_si256(low_nibbles(l1), _mm256_and_si256(_mm256_slli_epi16(qh, 2), upper));
-        q[2] = _mm256_or_si256(high_nibbles(l0), _mm256_and_si256(qh, upper));
-        q[3] = _mm256_or_si256(high_nibbles(l1), _mm256_and_si256(_mm256_srli_epi16(qh, 2), upper));
-    }
-    /* scales 0 2 4 … of the low halves, 1 3 5 … of the high ones, as the 16-bit lanes of q have them */
-    const __m128i bytes = _mm_loadu_si128((const void *)b->scales);
-    const __m128i parted = _mm_shuffle_epi8(
-        bytes, _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15));
-    const vi wide = _mm256_cvtepi8_epi16(parted);
-    for (int i = 0; i < 8; i++) u->scale[i] = spread(wide, i);
-    u->d = vl2_qunit_half(b->d);
-    u->m = 0;
-}
-
-VL2_QINLINE float q_term(const q_taken *u, const int8_t *x, const int16_t *sums, float dx,
-                         const vl2_qkind kind) {
-    vi a = vi_set(0);
-    for (int i = 0; i < 8; i++)
-        a = vi_add(a, vi_madd(_mm256_maddubs_epi16(u->q[i], vi_load(x + 32 * i)), u->scale[i]));
-    const vi b = vi_madd(u->sums_by, vi_load(sums));
-    if (kind.offset) a = vi_sub(a, vi_mul(b, vi_set(kind.offset)));
-    const vi h = _mm256_hadd_epi32(a, b); /* a a b b | a a b b */
-    __m128i f = _mm_add_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
-    f = _mm_add_epi32(f, _mm_shuffle_epi32(f, _MM_SHUFFLE(2, 3, 0, 1)));
-    return vl2_qunit_term(u->d, u->m, dx, _mm_cvtsi128_si32(f), _mm_extract_epi32(f, 2),
-                          kind.has_min);
-}
-
 /* ---- blocks of 32, eight rows of weights at a time ----------------------------------------------- */
 
 typedef struct
@@ -202,10 +107,14 @@ VL2_QINLINE vf halves_to_floats(vi bits) {
     return _mm256_or_ps(size, _mm256_castsi256_ps(sign));
 }
 
-VL2_QINLINE vi lane_words(const vl2_qlanes *l, size_t at) {
+VL2_QINLINE vi lanes_words(const vl2_qlanes *l, size_t at) {
     int32_t v[VL];
     for (int r = 0; r < VL; r++) memcpy(&v[r], l->row[r] + at, 4);
     return _mm256_setr_epi32(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]);
+}
+
+VL2_QINLINE void lanes_16(vi out[4], const vl2_qlanes *l, size_t at) {
+    VL2_QEACH(i, 4) out[i] = two(l->row[i] + at, l->row[i + 4] + at);
 }
 
 /* Bits of the four bytes of two rows as fifth bits of their low or high nibbles. */
@@ -222,8 +131,8 @@ VL2_QINLINE vi lane_fifths(vi q, const char *low, const char *high, int upper) {
     return _mm256_or_si256(q, _mm256_and_si256(is_set, _mm256_set1_epi8(16)));
 }
 
-VL2_QINLINE void lanes_read(narrow *out, const vl2_qlanes *l, size_t at, const vl2_qkind kind) {
-    const vi front = lane_words(l, at); /* d, and m where the type has one */
+VL2_QINLINE void narrow_read(narrow *out, const vl2_qlanes *l, size_t at, const vl2_qkind kind) {
+    const vi front = lanes_words(l, at); /* d, and m where the type has one */
     out->d = halves_to_floats(_mm256_and_si256(front, vi_set(0xffff)));
     out->m = halves_to_floats(_mm256_srli_epi32(front, 16));
     if ((vl2_qkind_bits(kind) == 8)) {
@@ -246,12 +155,14 @@ VL2_QINLINE void lanes_read(narrow *out, const vl2_qlanes *l, size_t at, const v
     }
 }
 
-/* The sums of each of eight rows' lanes: of v[0 … 8), a row each, or v[0 … 4), rows i and i + 4. */
-VL2_QINLINE vi gather_fours(const vi v[4]) {
-    return _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
+/* Sums within 128 bits: of a's and b's in turn; of a pair of those. */
+VL2_QINLINE vi add_pairs_32(vi a, vi b) { return vi_add(vi_low_32(a, b), vi_high_32(a, b)); }
+VL2_QINLINE vi add_pairs_64(vi a, vi b) { return vi_add(vi_low_64(a, b), vi_high_64(a, b)); }
+VL2_QINLINE vi add_four(const vi v[4]) {
+    return add_pairs_64(add_pairs_32(v[0], v[1]), add_pairs_32(v[2], v[3]));
 }
-VL2_QINLINE vi gather_eights(const vi v[8]) {
-    const vi a = gather_fours(v), b = gather_fours(v + 4);
+VL2_QINLINE vi gather_rows(const vi v[8]) {
+    const vi a = add_four(v), b = add_four(v + 4);
     return vi_add(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
 }
 
@@ -264,13 +175,13 @@ VL2_QINLINE int q_left(const vl2_qkind kind) {
 #endif
 }
 
-VL2_QINLINE vi lanes_dot(const narrow *w, const int8_t *x, int32_t sum, const vl2_qkind kind) {
+VL2_QINLINE vi narrow_dot(const narrow *w, const int8_t *x, int32_t sum, const vl2_qkind kind) {
     const vi left = vi_set(q_left(kind) * sum);
     vi dot[8];
     if ((vl2_qkind_bits(kind) == 8)) {
         const vi v = vi_load(x);
         VL2_QEACH(i, 8) dot[i] = dots_signed(w->q[i], v);
-        return vi_sub(gather_eights(dot), left);
+        return vi_sub(gather_rows(dot), left);
     }
     const vi low = twice(x), high = twice(x + 16);
     VL2_QEACH(i, 4) {
@@ -286,7 +197,99 @@ VL2_QINLINE vi lanes_dot(const narrow *w, const int8_t *x, int32_t sum, const vl
 #endif
         }
     }
-    return vi_sub(gather_fours(dot), left);
+    return vi_sub(add_four(dot), left);
+}
+
+/* ---- super-blocks ------------------------------------------------------------------------------- */
+
+typedef struct
+    super { /* a row's numbers as x has them; a scale for each 16-bit lane of a maddubs of q */
+    vi q[8], scale[8];
+    vi sums_by; /* Q6_K: what x's sums are multiplied by */
+} super;
+typedef struct super_scales { /* of each row's 8 sub-blocks, twice in 32 bits */
+    int32_t of[8][VL];
+} super_scales;
+typedef struct super_x {
+    const int8_t *x;
+    const int16_t *sums;
+} super_x;
+
+VL2_QINLINE void super_set_scales(super_scales *out, const vi scale[2]) {
+    VL2_QEACH(i, 8) {
+        const vi first =
+            _mm256_setr_epi64x((long long)0x8004800480008000u, (long long)0x800c800c80088008u,
+                               (long long)0x8004800480008000u, (long long)0x800c800c80088008u);
+        const vi order = vi_add(first, vi_set(i % 4 << 16 | i % 4));
+        vi_store(out->of[i], _mm256_shuffle_epi8(scale[i / 4], order));
+    }
+}
+
+VL2_QINLINE void super_read_x(super_x *out, const int8_t *x, const int16_t *sums,
+                              const vl2_qkind kind) {
+    *out = (super_x){x, sums};
+    (void)kind;
+}
+
+/* Bits of qh as higher bits of q: those at `from` of each byte, from bit 4 on. */
+VL2_QINLINE vi with_bits(vi q, vi qh, int from, int which) {
+    const vi bits = from < 4 ? _mm256_slli_epi16(qh, 4 - from) : _mm256_srli_epi16(qh, from - 4);
+    return vi_or(q, vi_and(bits, _mm256_set1_epi8((char)which)));
+}
+
+/* The 16-bit lane `i` (of 8) of each half in all its lanes. */
+VL2_QINLINE vi spread(vi a, int i) {
+    return _mm256_shuffle_epi8(a, _mm256_set1_epi16((int16_t)(2 * i | (2 * i + 1) << 8)));
+}
+
+VL2_QINLINE void super_read_6(super *s, const char *block) {
+    const vl2_q6_k *b = (const void *)block;
+    VL2_QEACH(h, 2) {
+        const vi l0 = vi_load(b->ql + 64 * h), l1 = vi_load(b->ql + 64 * h + 32);
+        const vi qh = vi_load(b->qh + 32 * h);
+        s->q[4 * h] = with_bits(low_nibbles(l0), qh, 0, 0x30);
+        s->q[4 * h + 1] = with_bits(low_nibbles(l1), qh, 2, 0x30);
+        s->q[4 * h + 2] = with_bits(high_nibbles(l0), qh, 4, 0x30);
+        s->q[4 * h + 3] = with_bits(high_nibbles(l1), qh, 6, 0x30);
+    }
+    const __m128i bytes = _mm_loadu_si128((const void *)b->scales);
+    s->sums_by = _mm256_cvtepi8_epi16(bytes);
+    /* scales 0 2 4 … of the low halves, 1 3 5 … of the high ones, as the 16-bit lanes of q have them */
+    const vi parted = _mm256_cvtepi8_epi16(_mm_shuffle_epi8(
+        bytes, _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15)));
+    VL2_QEACH(i, 8) s->scale[i] = spread(parted, i);
+}
+
+VL2_QINLINE void super_read(super *s, const char *block, const super_scales *scales, size_t r,
+                            const vl2_qkind kind) {
+    if (!kind.has_min) {
+        super_read_6(s, block);
+        return;
+    }
+    const char *qs = block + kind.bytes - 128;
+    VL2_QEACH(g, 4) {
+        const vi raw = vi_load(qs + 32 * g);
+        s->q[2 * g] = low_nibbles(raw);
+        s->q[2 * g + 1] = high_nibbles(raw);
+    }
+    if (vl2_qkind_bits(kind) == 5) {
+        const vi qh = vi_load(qs - 32);
+        VL2_QEACH(i, 8) s->q[i] = with_bits(s->q[i], qh, i, 16);
+    }
+    VL2_QEACH(i, 8) s->scale[i] = vi_set(scales->of[i][r]);
+}
+
+VL2_QINLINE vi super_dot(const super *s, const super_x *x, const vl2_qkind kind) {
+    vi a = vi_set(0), b = vi_set(0);
+    VL2_QEACH(i, 4) {
+        a = vi_add(
+            a, vi_madd(_mm256_maddubs_epi16(s->q[2 * i], vi_load(x->x + 64 * i)), s->scale[2 * i]));
+        b = vi_add(b, vi_madd(_mm256_maddubs_epi16(s->q[2 * i + 1], vi_load(x->x + 64 * i + 32)),
+                              s->scale[2 * i + 1]));
+    }
+    a = vi_add(a, b);
+    if (kind.has_min) return a;
+    return vi_sub(a, _mm256_slli_epi32(vi_madd(s->sums_by, vi_load(x->sums)), 5));
 }
 
 /* ---- tiles ------------------------------------------------------------------------------------ */
