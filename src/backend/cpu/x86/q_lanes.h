@@ -52,9 +52,13 @@ static vl2_qlanes lanes_of(const char *w, size_t stride, size_t n) {
     return l;
 }
 
-/* Asks for memory that comes next; past the end of the weights it does nothing. */
-VL2_QINLINE void lanes_ask(const char *from, size_t bytes) {
-    for (size_t at = 0; at < bytes; at += 64) _mm_prefetch(from + at, _MM_HINT_T0);
+/* Asks for memory that comes next, `bytes` of it, and of that `later` bytes behind it into the second
+ * cache; past the end of the weights it does nothing. */
+VL2_QINLINE void lanes_ask(const char *from, size_t bytes, size_t later) {
+    for (size_t at = 0; at < bytes; at += 64) {
+        _mm_prefetch(from + at, _MM_HINT_T0);
+        _mm_prefetch(from + later + at, _MM_HINT_T1);
+    }
 }
 
 VL2_QINLINE void lanes_32(lanes_sums *out, const vl2_qlanes *l, size_t at, const lanes_x *x,
@@ -146,7 +150,7 @@ VL2_QINLINE void lanes_rows(vf acc[FEW], const vl2_qlanes *l, const char *x, siz
     for (size_t u = 0; u < k / unit; u++) {
         const size_t at = u * kind.bytes;
         lanes_sums s;
-        lanes_ask(l->next + at * VL, VL * kind.bytes);
+        lanes_ask(l->next + at * VL, VL * kind.bytes, k / unit * VL * kind.bytes);
         if (unit == VL2_QUANT_SUPER)
             lanes_k(&s, l, at, &xs, kind);
         else
