@@ -32,6 +32,10 @@ typedef struct helper {
     int index; /* 1 … threads-1 */
 } helper;
 
+typedef struct range { /* a thread's tasks that are left: (first, end) in 32 bits each */
+    _Alignas(VL2_ALIGN) _Atomic uint64_t word;
+} range;
+
 struct vl2_pool {
     _Alignas(VL2_ALIGN) _Atomic uint64_t word;
     _Alignas(VL2_ALIGN) _Atomic size_t done; /* tasks of the current job */
@@ -47,7 +51,8 @@ struct vl2_pool {
     pthread_mutex_t mutex;
     pthread_cond_t wake, finished;
     helper *helpers;
-    int threads; /* with the caller */
+    range *ranges; /* [threads] */
+    int threads;   /* with the caller */
 };
 
 /* ---- time ------------------------------------------------------------------------------------ */
@@ -70,16 +75,29 @@ static void pause_cpu(void) {
 
 static uint64_t generation_of(uint64_t word) { return word >> INDEX_BITS; }
 
-/* Claims a task of generation `g`; false: none is left, or another job is on. */
-static bool claim(vl2_pool *pool, uint64_t g, size_t n, size_t *i) {
+/* Claims some task of generation `g`; false: none is left, or another job is on. */
+static bool claim(vl2_pool *pool, uint64_t g, size_t n) {
     uint64_t word = atomic_load(&pool->word);
     while (generation_of(word) == g && (word & INDEX_MASK) < n) {
-        if (atomic_compare_exchange_weak(&pool->word, &word, word + 1)) {
-            *i = (size_t)(word & INDEX_MASK);
-            return true;
-        }
+        if (atomic_compare_exchange_weak(&pool->word, &word, word + 1)) return true;
     }
     return false;
+}
+
+static uint64_t range_of(uint64_t first, uint64_t end) { return first << 32 | end; }
+
+/* Some task that nobody has, the first of the thread's own or the last of another's; there is one
+ * for each claim. */
+static size_t pick(vl2_pool *pool, int thread) {
+    for (int victim = thread;; victim = (victim + 1) % pool->threads) {
+        _Atomic uint64_t *left = &pool->ranges[victim].word;
+        uint64_t word = atomic_load(left), first, end;
+        while ((first = word >> 32) < (end = word & UINT32_MAX)) {
+            const bool own = victim == thread;
+            const uint64_t rest = own ? range_of(first + 1, end) : range_of(first, end - 1);
+            if (atomic_compare_exchange_weak(left, &word, rest)) return own ? first : end - 1;
+        }
+    }
 }
 
 static void report_done(vl2_pool *pool, size_t count, size_t n) {
@@ -94,9 +112,9 @@ static void work(vl2_pool *pool, uint64_t g, int thread) {
     size_t n = atomic_load(&pool->n), first = atomic_load(&pool->first);
     vl2_task_fn task = atomic_load(&pool->task);
     void *context = atomic_load(&pool->context);
-    size_t i, count = 0;
-    while (claim(pool, g, n, &i)) {
-        task(context, first + i, thread);
+    size_t count = 0;
+    while (claim(pool, g, n)) {
+        task(context, first + pick(pool, thread), thread);
         count++;
     }
     if (count) report_done(pool, count, n);
@@ -190,6 +208,10 @@ static void run_job(vl2_pool *pool, size_t first, size_t n, vl2_task_fn task, vo
     atomic_store(&pool->first, first);
     atomic_store(&pool->task, task);
     atomic_store(&pool->context, context);
+    for (size_t t = 0, threads = (size_t)pool->threads; t < threads; t++)
+        atomic_store_explicit(&pool->ranges[t].word,
+                              range_of(n * t / threads, n * (t + 1) / threads),
+                              memory_order_relaxed); /* the next store publishes them */
     g++;
     atomic_store(&pool->word, g << INDEX_BITS);
     wake_helpers(pool, n - 1);
@@ -269,15 +291,18 @@ static void destroy(vl2_pool *pool) {
     pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->mutex);
     vl2_mem_free(pool->helpers);
+    vl2_mem_free(pool->ranges);
     vl2_mem_free(pool);
 }
 
 static vl2_pool *pool_of(int threads) {
     vl2_pool *pool = vl2_mem_aligned(sizeof *pool);
     helper *helpers = vl2_mem_calloc((size_t)threads, sizeof *helpers);
-    if (!pool || !helpers) {
+    range *ranges = vl2_mem_aligned((size_t)threads * sizeof *ranges);
+    if (!pool || !helpers || !ranges) {
         vl2_mem_free(pool);
         vl2_mem_free(helpers);
+        vl2_mem_free(ranges);
         return NULL;
     }
     memset(pool, 0, sizeof *pool);
@@ -285,6 +310,7 @@ static vl2_pool *pool_of(int threads) {
     pool->helper_spin_ns = spins ? HELPER_SPIN_NS : 0;
     pool->caller_spin_ns = spins ? CALLER_SPIN_NS : 0;
     pool->helpers = helpers;
+    pool->ranges = ranges;
     pool->threads = threads;
     return pool;
 }

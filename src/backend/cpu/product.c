@@ -224,7 +224,7 @@ static size_t choose_panel(const vl2_product *p) {
         groups += n > 0;
     }
     if (groups == 0) return panel;
-    size_t wanted = 4 * (size_t)p->cpu->threads;
+    size_t wanted = 16 * (size_t)p->cpu->threads;
     while (panel > least && groups * ((p->n + panel - 1) / panel) < wanted &&
            panel / 2 * p->k * (rows / groups) >= 16384)
         panel /= 2;
