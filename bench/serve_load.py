@@ -35,6 +35,8 @@ QUESTIONS = ("How many shapes are there?", "What is in the picture?", "Which col
 
 
 class Server:
+    """Of `with`: stopped at the end, killed when something was raised."""
+
     def __init__(self, options, *words):
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen([options.program, "serve", "-m", options.model, "--port", "0", *words], stderr=self.log,
@@ -44,6 +46,17 @@ class Server:
                 sys.exit(self.said())
             time.sleep(0.05)
         self.port = int(self.said().split("http://127.0.0.1:")[1].split("/")[0])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        try:
+            if kind is None:
+                self.stop()
+        finally:
+            self.process.kill()
+            self.process.wait()
 
     def said(self):
         self.log.seek(0)
@@ -154,21 +167,21 @@ async def client(port, seconds, made, results):
 async def load(options):
     rows = []
     for n in options.clients:
-        server, shown = Server(options, "--parallel", str(options.parallel), "--queue", "128"), Pictures(options)
-        pool = [shown.new() for _ in range(240)] # made before the clock runs
-        made = lambda: ask(random.choice(QUESTIONS), pool.pop() if pool else shown.new(), max_tokens=64, **TALK)
-        await stream(server.port, made())
-        results, begun = [], time.monotonic()
-        await asyncio.gather(*(client(server.port, options.seconds, made, results) for _ in range(n)))
-        took = time.monotonic() - begun
-        done = [r for r in results if r[0] == 200 and r[2]]
-        tokens = sum(r[2]["completion_tokens"] for r in done)
-        firsts = [r[1][0] for r in done if r[1]]
-        gaps = [b - a for r in done for a, b in zip(r[1], r[1][1:])]
-        rows.append((n, len(done), sum(r[0] == 429 for r in results), len(results) - len(done) - sum(r[0] == 429 for r in results),
-                     len(done) / took, sum(r[2]["prompt_tokens"] for r in done) / took, tokens / took, median(firsts), most(firsts),
-                     median(gaps), server.memory()))
-        server.stop()
+        shown = Pictures(options)
+        with Server(options, "--parallel", str(options.parallel), "--queue", "128") as server:
+            pool = [shown.new() for _ in range(240)] # made before the clock runs
+            made = lambda: ask(random.choice(QUESTIONS), pool.pop() if pool else shown.new(), max_tokens=64, **TALK)
+            await stream(server.port, made())
+            results, begun = [], time.monotonic()
+            await asyncio.gather(*(client(server.port, options.seconds, made, results) for _ in range(n)))
+            took = time.monotonic() - begun
+            done = [r for r in results if r[0] == 200 and r[2]]
+            tokens = sum(r[2]["completion_tokens"] for r in done)
+            firsts = [r[1][0] for r in done if r[1]]
+            gaps = [b - a for r in done for a, b in zip(r[1], r[1][1:])]
+            rows.append((n, len(done), sum(r[0] == 429 for r in results), len(results) - len(done) - sum(r[0] == 429 for r in results),
+                         len(done) / took, sum(r[2]["prompt_tokens"] for r in done) / took, tokens / took, median(firsts), most(firsts),
+                         median(gaps), server.memory()))
     print("clients   done  429  failed  answers/s  prompt tok/s  answer tok/s  first ms median  95 %   gap ms  RSS MiB")
     for n, done, busy, failed, rate, prompt, tokens, first, late, gap, memory in rows:
         print(f"{n:7} {done:6} {busy:4} {failed:7} {rate:10.1f} {prompt:13.0f} {tokens:13.0f} {first * 1e3:16.0f} {late * 1e3:5.0f} {gap * 1e3:8.1f}"
@@ -222,75 +235,74 @@ async def gap(options):
 
 
 async def measure_gaps(options, side):
-    server, shown = Server(options, "--ctx-size", "16384", "--kv-tokens", "65536", "--chunk-size", str(options.chunk)), Pictures(options)
-    long = "Read the text." # the answer goes on and on in words; of spaces alone nothing would be sent
-    words = " ".join(random.choice(QUESTIONS) for _ in range(4000))
-    square = shown.images[0].resize((side, side)) # nine tiles, and the whole
+    shown = Pictures(options)
+    with Server(options, "--ctx-size", "16384", "--kv-tokens", "65536", "--chunk-size", str(options.chunk)) as server:
+        long = "Read the text." # the answer goes on and on in words; of spaces alone nothing would be sent
+        words = " ".join(random.choice(QUESTIONS) for _ in range(4000))
+        square = shown.images[0].resize((side, side)) # nine tiles, and the whole
 
-    async def measured(*others):
-        """Gaps of the running stream until the others are answered, milliseconds."""
-        reader, writer = await send(server.port, {**ask(long), "max_tokens": 12000, "stream": True, **TALK})
-        times, usage = [], []
+        async def measured(*others):
+            """Gaps of the running stream until the others are answered, milliseconds."""
+            reader, writer = await send(server.port, {**ask(long), "max_tokens": 12000, "stream": True, **TALK})
+            times, usage = [], []
 
-        async def follow():
-            while line := await reader.readline():
-                if b'"delta":{"content"' in line:
-                    times.append(time.monotonic())
+            async def follow():
+                while line := await reader.readline():
+                    if b'"delta":{"content"' in line:
+                        times.append(time.monotonic())
 
-        following = asyncio.create_task(follow())
-        await asyncio.sleep(0.3)
-        begun = time.monotonic()
-        if others:
-            done = await asyncio.gather(*(whole(server.port, other) for other in others))
-            usage = [json.loads(data)["usage"]["prompt_tokens"] for status, data in done if status == 200]
-        else:
-            await asyncio.sleep(1)
-        end = time.monotonic()
-        following.cancel()
-        writer.close()
-        await asyncio.sleep(0.2)
-        inside = [t for t in times if begun <= t <= end]
-        return [1e3 * (b - a) for a, b in zip(inside, inside[1:])], usage, end - begun
+            following = asyncio.create_task(follow())
+            await asyncio.sleep(0.3)
+            begun = time.monotonic()
+            if others:
+                done = await asyncio.gather(*(whole(server.port, other) for other in others))
+                usage = [json.loads(data)["usage"]["prompt_tokens"] for status, data in done if status == 200]
+            else:
+                await asyncio.sleep(1)
+            end = time.monotonic()
+            following.cancel()
+            writer.close()
+            await asyncio.sleep(0.2)
+            inside = [t for t in times if begun <= t <= end]
+            return [1e3 * (b - a) for a, b in zip(inside, inside[1:])], usage, end - begun
 
-    text = words
-    status, data = await whole(server.port, ask(text, max_tokens=1))
-    while status != 200 or json.loads(data)["usage"]["prompt_tokens"] > 3000:
-        text = text[:int(len(text) * 0.9)]
+        text = words
         status, data = await whole(server.port, ask(text, max_tokens=1))
-    for what, others in (("alone", ()), ("a picture of 9 tiles", (ask("?", shown.encode(square), max_tokens=1),)),
-                         ("a 3,000-token prompt", (ask("Now: " + text, max_tokens=1),)),
-                         ("both at once", (ask("And?", shown.encode(square.transpose(0)), max_tokens=1), ask("Then: " + text, max_tokens=1)))):
-        found, usage, took = await measured(*others)
-        print(f"{what:24} prompts {str(usage):14} {took:6.2f} s  gaps: {len(found):5}  median {median(found):7.2f} ms  worst {max(found):7.1f} ms")
-    server.stop()
+        while status != 200 or json.loads(data)["usage"]["prompt_tokens"] > 3000:
+            text = text[:int(len(text) * 0.9)]
+            status, data = await whole(server.port, ask(text, max_tokens=1))
+        for what, others in (("alone", ()), ("a picture of 9 tiles", (ask("?", shown.encode(square), max_tokens=1),)),
+                             ("a 3,000-token prompt", (ask("Now: " + text, max_tokens=1),)),
+                             ("both at once", (ask("And?", shown.encode(square.transpose(0)), max_tokens=1), ask("Then: " + text, max_tokens=1)))):
+            found, usage, took = await measured(*others)
+            print(f"{what:24} prompts {str(usage):14} {took:6.2f} s  gaps: {len(found):5}  median {median(found):7.2f} ms  worst {max(found):7.1f} ms")
 
 
 # ---- caches ----
 
 async def cache(options):
-    server, shown = Server(options), Pictures(options)
+    shown = Pictures(options)
+    with Server(options) as server:
+        async def first(body):
+            _, times, usage = await stream(server.port, body)
+            return times[0] * 1e3, usage["prompt_tokens"], usage["prompt_tokens_details"]["cached_tokens"]
 
-    async def first(body):
-        _, times, usage = await stream(server.port, body)
-        return times[0] * 1e3, usage["prompt_tokens"], usage["prompt_tokens_details"]["cached_tokens"]
-
-    rows = {"new picture": [], "same picture and question": [], "same picture, other question": [], "next turn": [], "rows only": []}
-    for i in range(options.repeat):
-        url, other = shown.new(), shown.new()
-        body = ask("What is in the picture?", url, max_tokens=16)
-        rows["new picture"].append(await first(body))
-        status, data = await whole(server.port, body)
-        answer = json.loads(data)["choices"][0]["message"]["content"]
-        rows["same picture and question"].append(await first(body))
-        rows["same picture, other question"].append(await first(ask("Which colours are there?", url, max_tokens=16)))
-        turns = [*body["messages"], {"role": "assistant", "content": answer}, {"role": "user", "content": "And where is it?"}]
-        rows["next turn"].append(await first({"messages": turns, "max_tokens": 16}))
-        front = [{"role": "system", "content": f"Answer in {i} words."}, *body["messages"]]
-        rows["rows only"].append(await first({"messages": front, "max_tokens": 16}))
-    print("                               first token ms  prompt  cached")
-    for what, found in rows.items():
-        print(f"{what:30} {median([f[0] for f in found]):14.1f} {found[-1][1]:7} {found[-1][2]:7}")
-    server.stop()
+        rows = {"new picture": [], "same picture and question": [], "same picture, other question": [], "next turn": [], "rows only": []}
+        for i in range(options.repeat):
+            url, other = shown.new(), shown.new()
+            body = ask("What is in the picture?", url, max_tokens=16)
+            rows["new picture"].append(await first(body))
+            status, data = await whole(server.port, body)
+            answer = json.loads(data)["choices"][0]["message"]["content"]
+            rows["same picture and question"].append(await first(body))
+            rows["same picture, other question"].append(await first(ask("Which colours are there?", url, max_tokens=16)))
+            turns = [*body["messages"], {"role": "assistant", "content": answer}, {"role": "user", "content": "And where is it?"}]
+            rows["next turn"].append(await first({"messages": turns, "max_tokens": 16}))
+            front = [{"role": "system", "content": f"Answer in {i} words."}, *body["messages"]]
+            rows["rows only"].append(await first({"messages": front, "max_tokens": 16}))
+        print("                               first token ms  prompt  cached")
+        for what, found in rows.items():
+            print(f"{what:30} {median([f[0] for f in found]):14.1f} {found[-1][1]:7} {found[-1][2]:7}")
 
 
 # ---- agreement ----
@@ -308,9 +320,8 @@ async def agree(options):
 
     shown, both = Pictures(options), []
     for words in (("--prefix-cache", "0"), ()):
-        server = Server(options, *words)
-        both.append([one for i in range(options.requests // 2) for one in await talk(server, i)])
-        server.stop()
+        with Server(options, *words) as server:
+            both.append([one for i in range(options.requests // 2) for one in await talk(server, i)])
     same = sum(a[0] == b[0] for a, b in zip(*both))
     print(f"{len(both[0])} answers, {sum(known > 0 for _, known in both[1])} of them with a kept beginning: {same} the same as without")
 
@@ -318,34 +329,33 @@ async def agree(options):
 # ---- memory ----
 
 async def soak(options):
-    server = Server(options, "--parallel", "16", "--queue", "64", "--image-cache", "8") # full soon: what grows then is a leak
     shown = Pictures(options)
-    pool, made, bad = [shown.new() for _ in range(64)], 0, 0
-    begun, rows, tokens = time.monotonic(), [], 0
+    with Server(options, "--parallel", "16", "--queue", "64", "--image-cache", "8") as server: # full soon: what grows then is a leak
+        pool, made, bad = [shown.new() for _ in range(64)], 0, 0
+        begun, rows, tokens = time.monotonic(), [], 0
 
-    def body():
-        nonlocal made
-        made += 1
-        if made % 8 == 0: # a picture that is not in a cache
-            pool[made // 8 % len(pool)] = shown.new()
-        return ask(QUESTIONS[made % len(QUESTIONS)] + f" {made % 997}", pool[made % len(pool)], max_tokens=8 + made % 24, temperature=made % 3 / 2,
-                   n=1 + made % 2)
+        def body():
+            nonlocal made
+            made += 1
+            if made % 8 == 0: # a picture that is not in a cache
+                pool[made // 8 % len(pool)] = shown.new()
+            return ask(QUESTIONS[made % len(QUESTIONS)] + f" {made % 997}", pool[made % len(pool)], max_tokens=8 + made % 24, temperature=made % 3 / 2,
+                       n=1 + made % 2)
 
-    async def work():
-        nonlocal bad, tokens
-        while made < options.requests:
-            status, data = await whole(server.port, body())
-            bad += status != 200
-            tokens += json.loads(data)["usage"]["total_tokens"] if status == 200 else 0
-            if made % (options.requests // 10) < 16 and (not rows or made - rows[-1][0] > 100):
-                rows.append((made, server.memory(), server.descriptors()))
+        async def work():
+            nonlocal bad, tokens
+            while made < options.requests:
+                status, data = await whole(server.port, body())
+                bad += status != 200
+                tokens += json.loads(data)["usage"]["total_tokens"] if status == 200 else 0
+                if made % (options.requests // 10) < 16 and (not rows or made - rows[-1][0] > 100):
+                    rows.append((made, server.memory(), server.descriptors()))
 
-    await asyncio.gather(*(work() for _ in range(32)))
-    took = time.monotonic() - begun
-    print(f"{made} requests, {bad} not answered, {tokens} tokens in {took:.0f} s; most memory ever {server.memory('VmHWM'):.0f} MiB")
-    for n, memory, files in rows:
-        print(f"  after {n:6} requests: RSS {memory:7.1f} MiB, {files} descriptors")
-    server.stop()
+        await asyncio.gather(*(work() for _ in range(32)))
+        took = time.monotonic() - begun
+        print(f"{made} requests, {bad} not answered, {tokens} tokens in {took:.0f} s; most memory ever {server.memory('VmHWM'):.0f} MiB")
+        for n, memory, files in rows:
+            print(f"  after {n:6} requests: RSS {memory:7.1f} MiB, {files} descriptors")
 
 
 def main():

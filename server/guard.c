@@ -50,17 +50,34 @@ static bool ends_with(const char *name, const char *end) {
     return n >= m && strcasecmp(name + n - m, end) == 0;
 }
 
-/* A Host header's name, without brackets and port; false: it is too long to be one. */
+/* A Host header's name, without brackets and port, up to a "/"; false: it cannot be one. */
 static bool host_name(char *out, size_t room, const char *host) {
     bool bracket = *host == '[';
-    size_t n = bracket ? strcspn(++host, "]") : strcspn(host, ":");
-    if (n >= room) return false;
+    size_t n = bracket ? strcspn(++host, "]/") : strcspn(host, ":/");
+    const char *behind = host + n;
+    if (n >= room || (bracket && *behind++ != ']')) return false;
+    if (*behind == ':') behind += 1 + strspn(behind + 1, "0123456789");
     memcpy(out, host, n);
     out[n] = '\0';
-    return true;
+    return !*behind || *behind == '/';
 }
 
-bool vl2_guard_is_our_name(const vl2_serve_options *options, const char *host) {
+/* "http://host/path", as a proxy may ask: where its host begins; NULL: a path alone. */
+static const char *host_of(const char *target) {
+    static const char *const schemes[] = {"http://", "https://"};
+    for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
+        size_t n = strlen(schemes[i]);
+        if (strncasecmp(target, schemes[i], n) == 0) return target + n;
+    }
+    return NULL;
+}
+
+const char *vl2_guard_path(const char *target) {
+    const char *host = host_of(target), *path = host ? host + strcspn(host, "/") : target;
+    return *path ? path : "/";
+}
+
+static bool is_our_name(const vl2_serve_options *options, const char *host) {
     char name[256];
     if (!host_name(name, sizeof name, host)) return false;
     if (is_address(name) || strcasecmp(name, "localhost") == 0 || ends_with(name, ".localhost"))
@@ -76,13 +93,14 @@ static bool is_open_door(const vl2_serve_options *options) {
 }
 
 const char *vl2_guard_check(int *http_status, const vl2_serve_options *options,
-                            struct MHD_Connection *connection, bool needs_key) {
-    const char *host = header(connection, "Host"), *site = header(connection, "Sec-Fetch-Site");
+                            struct MHD_Connection *connection, const char *target, bool needs_key) {
+    const char *host = host_of(target), *site = header(connection, "Sec-Fetch-Site");
+    if (!host) host = header(connection, "Host");
     *http_status = 401;
     if (needs_key && options->n_api_keys && !has_key(options, connection))
         return "the API key is missing or wrong";
     *http_status = 403;
-    if (is_open_door(options) && host && !vl2_guard_is_our_name(options, host))
+    if (is_open_door(options) && host && !is_our_name(options, host))
         return "this name is not ours; the server takes it with --host-name";
     if (needs_key && site && strcasecmp(site, "cross-site") == 0 && !options->cors_origin)
         return "a page from another site may not ask; the server allows it with --cors-origin";

@@ -61,8 +61,10 @@ static bool is(const char *a, const char *b) { return strcmp(a, b) == 0; }
 /* The path behind the prefix under which a proxy serves us; with the prefix or without it. */
 static const char *local_path(const vl2_http *http, const char *url) {
     size_t n = strlen(http->options->root_path);
-    if (n && strncmp(url, http->options->root_path, n) == 0 && (url[n] == '/' || !url[n])) url += n;
-    return *url ? url : "/";
+    const char *path = vl2_guard_path(url);
+    if (n && strncmp(path, http->options->root_path, n) == 0 && (path[n] == '/' || !path[n]))
+        path += n;
+    return *path ? path : "/";
 }
 
 static route route_of(const char *path, const vl2_page_file **file) {
@@ -220,7 +222,7 @@ static enum MHD_Result begin(vl2_http *http, const char *url, const char *method
         x->queued = true;
         return vl2_site_preflight(&http->site, &x->visit);
     }
-    const char *why = vl2_guard_check(&status, http->options, x->visit.connection, !is_public);
+    const char *why = vl2_guard_check(&status, http->options, x->visit.connection, url, !is_public);
     if (why) return refuse(http, x, status, why);
     if (x->route == ROUTE_NONE) return refuse(http, x, 404, "there is nothing at this path");
     if (post ? !is(method, "POST") : !is(method, "GET") && !is(method, "HEAD"))
@@ -258,8 +260,9 @@ static enum MHD_Result respond(vl2_http *http, const char *url, exchange *x) {
     case ROUTE_HEALTH: return vl2_site_health(&http->site, &x->visit);
     case ROUTE_METRICS: return vl2_site_metrics(&http->site, &x->visit);
     case ROUTE_PAGE:
-        return is(url, http->options->root_path) ? vl2_site_to_prefix(&http->site, &x->visit)
-                                                 : vl2_site_page(&http->site, &x->visit, x->file);
+        return is(vl2_guard_path(url), http->options->root_path)
+                   ? vl2_site_to_prefix(&http->site, &x->visit)
+                   : vl2_site_page(&http->site, &x->visit, x->file);
     case ROUTE_EXAMPLE: return vl2_site_example(&http->site, &x->visit, local_path(http, url));
     case ROUTE_NONE: break;
     }

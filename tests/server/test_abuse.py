@@ -174,11 +174,27 @@ class AbuseTest(unittest.TestCase):
 
     def test_names_that_are_not_ours(self):
         for host, status in (("evil.example", 403), ("evil.example:80", 403), ("localhost.evil.example", 403), ("x" * 400, 403),
-                             ("localhost", 200), ("127.0.0.1:1", 200), ("[::1]:5", 200), ("a.localhost", 200)):
+                             ("localhost:80@evil.example", 403), ("localhost@evil.example", 403), ("localhost:x", 403), ("[::1", 403),
+                             ("localhost", 200), ("localhost:", 200), ("127.0.0.1:1", 200), ("[::1]:5", 200), ("a.localhost", 200)):
             self.assertEqual(self.server.request("GET", "/v1/models", headers={"Host": host})[0], status, host)
         body = {"messages": user("hello"), "max_tokens": 1}
         for site, status in (("cross-site", 403), ("same-origin", 200), ("none", 200)):
             self.assertEqual(self.server.request("POST", CHAT, body, {"Sec-Fetch-Site": site})[0], status, site)
+
+    def test_targets_that_name_a_host(self):
+        """As a proxy asks (RFC 9112, 3.2.2): its path counts, and its host in place of the header's."""
+        for target, host, status in (("http://localhost/health", "localhost", 200), ("HTTP://127.0.0.1:99/v1/models?x=/", "localhost", 200),
+                                     ("https://[::1]/health", "localhost", 200), ("http://localhost", "localhost", 200),
+                                     ("http://localhost//health", "localhost", 404), ("http://localhost/v1/models", "evil.example", 200),
+                                     ("http://evil.example/v1/models", "localhost", 403), ("http://localhost@evil.example/", "localhost", 403),
+                                     ("http:///v1/models", "localhost", 403), ("http://localhost:80@evil.example/", "localhost", 403),
+                                     ("http://" + "a" * 300 + ".localhost/health", "localhost", 403), ("ftp://localhost/health", "localhost", 404),
+                                     ("*", "localhost", 404)):
+            reply = self.raw(f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            self.assertEqual(reply.split(b"\r\n")[0].split()[1], b"%d" % status, (target, host))
+        body = json.dumps({"messages": user("hello"), "max_tokens": 1}).encode()
+        reply = self.raw(b"POST http://localhost/v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        self.assertIn(b"chat.completion", reply)
 
     def test_a_line_of_the_log_stays_one(self):
         self.server.request("GET", "/a%0a12:00:00%20forged%1b[31m")

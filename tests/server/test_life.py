@@ -185,10 +185,11 @@ class LifeTest(unittest.TestCase):
     def test_under_a_prefix_and_another_name(self):
         server = Server("--root-path", "/vl2", "--host-name", "pictures.example", "--cors-origin", "https://pictures.example")
         try:
-            for path in ("/vl2/health", "/vl2/", "/vl2/app.js", "/vl2/v1/models", "/health"):
+            for path in ("/vl2/health", "/vl2/", "/vl2/app.js", "/vl2/v1/models", "/health", "http://localhost/vl2/health"):
                 self.assertEqual(server.request("GET", path)[0], 200, path)
-            status, _, headers = server.request("GET", "/vl2")
-            self.assertEqual((status, headers["Location"]), (308, "/vl2/"))
+            for path in ("/vl2", "http://localhost/vl2"):
+                status, _, headers = server.request("GET", path)
+                self.assertEqual((status, headers["Location"]), (308, "/vl2/"))
             self.assertEqual(server.request("GET", "/vl2x/health")[0], 404)
             status, _, headers = server.request("GET", "/v1/models", headers={"Host": "pictures.example", "Sec-Fetch-Site": "cross-site"})
             self.assertEqual((status, headers["Access-Control-Allow-Origin"]), (200, "https://pictures.example"))
