@@ -1,4 +1,6 @@
 """Boxes: at the right place of the right picture, labels clear of each other, list, highlight, the drawn copy."""
+import threading
+
 import browser
 from browser import Answer, expect, file
 
@@ -71,6 +73,16 @@ class Boxes(browser.PageTest):
         article = self.show(SCENE[:1], text="There is <|ref|>red circle<|/ref|><|det|>[[100, 100, 300, 300]]<|/det|> here.")
         self.assertEqual(article.locator(".answer").inner_text(), "There is red circle here.")
         expect(article.locator("mark.found")).to_have_text("red circle")
+
+    def test_no_token_is_left_in_the_words(self):
+        """Nor one that is half there, nor one that stands alone."""
+        gate, text = threading.Event(), "<|grounding|>A <|ref|>red circle<|/ref|><|det|>[[1, 2, 3, 4]]<|/det|>, a <|ref|>square<|/ref|> and"
+        self.send("What is there?", Answer(text, " <|/re", gate, "f|>more<|/det|><|det|>"))
+        words = self.said("assistant").locator(".answer")
+        expect(words).to_have_text("A red circle, a square and")
+        gate.set()
+        self.complete()
+        expect(words).to_have_text("A red circle, a square and more")
 
     def test_the_right_picture_of_two(self):
         items = [("first", 0, [10, 10, 60, 60]), ("second", 1, [20, 5, 90, 50])]

@@ -212,6 +212,8 @@ class Prefix(browser.PageTest):
         expect(self.page.locator("#examples img").first).to_be_visible()
         self.choose(file("a.png"))
         self.ask("Hello") # the real server answers
+        code = self.ask("Code?", Answer("```python\ndef f(): pass\n```")) # its colours are fetched
+        expect(code.locator(".hljs-keyword").first).to_have_text("def")
         self.page.goto(self.proxy.address.rstrip("/"))
         expect(self.page.locator("#model option")).to_have_count(1)
         self.assertEqual(self.page.url, self.proxy.address)

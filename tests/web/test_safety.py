@@ -27,7 +27,7 @@ HOSTILE = r"""
 [s]: https://fine.example/ref "t\" onclick=\"window.evil=19"
 
 $\href{javascript:window.evil=20}{x}$ $\url{https://evil.example/}$ $\includegraphics{https://evil.example/b.png}$
-$\htmlStyle{position:fixed}{x}$ $\htmlId{message}{x}$ $\rule{9999em}{9999em}$ $\def\a{\a\a}\a$ $\unknown{<img src=x onerror=evil>}$
+$\htmlStyle{position:fixed}{x}$ $\htmlId{message}{x}$ $\htmlClass{card}{x}$ $\htmlData{a=b}{x}$ $\rule{9999em}{9999em}$ $\def\a{\a\a}\a$ $\unknown{<img src=x onerror=evil>}$
 $$\begin{matrix}<script>window.evil = 21</script>\end{matrix}$$ \(<img src=x onerror="window.evil = 22">\)
 
 | <img src=x onerror="window.evil = 23"> | `<script>window.evil = 24</script>` |

@@ -1,5 +1,6 @@
 """Asking: the real checkpoint's answers, stop, regenerate, edit, remove, reload, two pictures, errors."""
 import base64
+import json
 import re
 import threading
 
@@ -11,6 +12,27 @@ KEPT_TURNS = """(wanted) => new Promise((resolve) => { indexedDB.open("vl2").ons
     database.transaction("conversations").objectStore("conversations").getAll().onsuccess = ({target: {result: [kept]}}) => {
         database.close();
         resolve(kept.turns.length === wanted); }; }; })"""
+
+
+class Torn(Answer):
+    """A stream whose packets end anywhere: a number of bytes behind where a word begins; a gate behind each."""
+
+    def __init__(self, *cuts):
+        super().__init__("One ", "红色 ", "three ", "four")
+        self.cuts, self.gates = cuts, [threading.Event() for _ in cuts]
+
+    def send(self, handler):
+        data = b"".join(b"data: %s\n\n" % (e if isinstance(e, str) else json.dumps(e, ensure_ascii=False)).encode() for e in self.events())
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/event-stream; charset=utf-8")
+        handler.end_headers()
+        at = 0
+        for (word, behind), gate in zip(self.cuts, self.gates):
+            end = data.index(word, at) + behind
+            handler.wfile.write(data[at:end])
+            gate.wait(60)
+            at = end
+        handler.wfile.write(data[at:])
 
 
 class RealModel(browser.PageTest):
@@ -71,6 +93,18 @@ class Talk(browser.PageTest):
         expect(last.locator("strong")).to_have_text("two")
         expect(last).to_contain_text("8 tokens")
         expect(self.said("user").last).to_contain_text("Tell me")
+
+    def test_packets_end_anywhere(self):
+        """In the name of a field, in a character of three bytes, in its JSON, between two line ends, in [DONE]."""
+        torn = Torn((b"One", 37), ("红".encode(), 1), (b"three", 2), (b"four", 33), (b"[DONE]", 3))
+        self.send("Tell me", torn)
+        last = self.said("assistant").last
+        for gate, shown in zip(torn.gates, ("One", "One", "One 红色", "One 红色 three four", "One 红色 three four")):
+            expect(last.locator(".answer")).to_have_text(shown)
+            gate.set()
+        self.complete()
+        expect(last.locator(".answer")).to_have_text("One 红色 three four")
+        expect(last).to_contain_text("8 tokens")
 
     def test_tables_code_and_formulas(self):
         self.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -187,11 +221,13 @@ class Talk(browser.PageTest):
 
     def test_a_reload_keeps_everything(self):
         self.choose(file("one.png"), file("two.png", 120, 90))
+        expect(self.page.locator("#pending .number")).to_have_text(["1", "2"])
         self.ask("Which is larger?", Answer("The first", grounding=[
             {"label": "small", "image": 1, "box": [10, 20, 60, 70], "box_999": [83, 222, 500, 777]}]))
         self.page.reload()
         expect(self.said("assistant")).to_contain_text("The first")
         expect(self.said("user").locator("img")).to_have_count(2)
+        expect(self.said("user").locator(".thumbs .number")).to_have_text(["1", "2"])
         expect(self.page.locator("[data-box]")).to_have_attribute("data-box", "10,20,60,70")
         self.ask("Sure?", Answer("Yes"))
         parts = self.proxy.asked[-1]["messages"][0]["content"]
