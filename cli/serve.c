@@ -149,7 +149,9 @@ static vl2_status make_options(vl2_serve_options *out, owned *texts, cli_options
     out->model_path = texts->path;
     out->model_name = o->name ? o->name : o->model ? base_name(texts->name) : "vl2-demo";
     out->is_demo = !o->model;
+    const size_t contexts = out->engine.kv_contexts; /* of a server, which the next line forgets */
     VL2_TRY(cli_models_engine_options(&out->engine, o, err));
+    out->engine.kv_contexts = contexts;
     out->engine.kv_tokens = o->kv_tokens;
     out->say = say;
     out->user = o;

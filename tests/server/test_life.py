@@ -132,9 +132,9 @@ class LifeTest(unittest.TestCase):
             self.assertFalse(server.stop())
 
     def test_what_it_says_at_the_start(self):
-        server = Server("--threads", "2")
+        server = Server("--threads", "2", "--ctx-size", "512")
         said = server.said()
-        self.assertRegex(said, r"2 thread\(s\); \d+ MiB of weights \(mapped\); \d+ MiB of KV for \d+ tokens")
+        self.assertRegex(said, r"2 thread\(s\); \d+ MiB of weights \(mapped\); \d+ MiB of KV for 2048 tokens")
         self.assertNotIn("warning", said)
         self.assertFalse(server.stop())
         server = Server("--host", "0.0.0.0", where="0.0.0.0")
@@ -261,7 +261,7 @@ class LifeTest(unittest.TestCase):
     def test_told_once_it_lets_answers_finish(self):
         server = Server()
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            running = [pool.submit(server.stream, messages=user(f"Talk {i}"), max_tokens=400, temperature=2) for i in range(8)]
+            running = [pool.submit(server.stream, messages=user(f"Talk {i}"), max_tokens=120, temperature=2) for i in range(8)]
             deadline = time.monotonic() + 20
             while server.metric("vl2_requests_running") < 8 and not all(one.done() for one in running) and time.monotonic() < deadline:
                 time.sleep(0.005)
