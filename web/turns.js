@@ -40,9 +40,10 @@ function statsOf(turn) {
   const parts = [];
   if (turn.usage) {
     parts.push(say("tokens", turn.usage.completion_tokens));
-    const speed = (turn.usage.completion_tokens - 1) / (turn.seconds - turn.first);
+    const time = turn.seconds - turn.first, speed = (turn.usage.completion_tokens - 1) / time;
     parts.push(say("took", turn.seconds.toFixed(1)));
-    if (turn.usage.completion_tokens > 1 && Number.isFinite(speed)) parts.push(say("speed", speed.toFixed(speed < 10 ? 1 : 0)));
+    /* of an answer that came in one piece there is no speed to be told */
+    if (turn.usage.completion_tokens > 1 && time > 0.01) parts.push(say("speed", speed.toFixed(speed < 10 ? 1 : 0)));
     parts.push(say("first", turn.first.toFixed(1)));
     parts.push(say("prompt", turn.usage.prompt_tokens, turn.usage.prompt_tokens_details.cached_tokens));
   } else if (turn.pieces && turn.seconds) {
@@ -99,7 +100,7 @@ export function fillAnswer(article, turn, find) {
   const stats = statsOf(turn);
   if (!stats.length && !turn.answer) return;
   const foot = make("div", { className: "foot" }, make("p", { className: "stats" },
-    ...stats.flatMap((part, i) => [...(i ? [" · "] : []), make("span", { textContent: part })])));
+    ...stats.flatMap((part, i) => [make("span", { textContent: part + (i < stats.length - 1 ? " ·" : "") }), " "])));
   if (turn.answer && navigator.clipboard) {
     foot.append(quiet("copy", say("copy"), async (button) => {
       try { await navigator.clipboard.writeText(turn.answer); } catch { return; } /* the browser may refuse */
