@@ -166,12 +166,13 @@ static size_t address_of(unsigned char out[16], int *family, struct MHD_Connecti
     return 16;
 }
 
-uint64_t vl2_guard_owner(struct MHD_Connection *connection) {
+uint64_t vl2_guard_owner(const vl2_serve_options *options, struct MHD_Connection *connection) {
+    static const uint64_t basis = 0xcbf29ce484222325u;
     unsigned char address[16];
     int family;
     const char *key = bearer(connection);
-    uint64_t hash = mix(0xcbf29ce484222325u, key, strlen(key));
-    return *key ? hash : mix(hash, address, address_of(address, &family, connection));
+    if (options->n_api_keys) return mix(basis, key, strlen(key));
+    return mix(basis, address, address_of(address, &family, connection));
 }
 
 void vl2_guard_client(char *out, size_t room, struct MHD_Connection *connection) {

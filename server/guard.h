@@ -20,8 +20,8 @@ const char *vl2_guard_path(const char *target);
 /* NULL, or why it is not clear where this request ends: a proxy before us could see another end, and
  * what is behind it would pass for somebody's next request. */
 const char *vl2_guard_framing(struct MHD_Connection *connection, const char *version);
-/* Who asks, for fairness: a hash of the key and the address. */
-uint64_t vl2_guard_owner(struct MHD_Connection *connection);
+/* Who asks, for fairness: a hash of the key that was checked; of the address where there are none. */
+uint64_t vl2_guard_owner(const vl2_serve_options *options, struct MHD_Connection *connection);
 void vl2_guard_client(char *out, size_t room, struct MHD_Connection *connection); /* address */
 /* Equal or not, in a time that depends on the lengths alone. */
 bool vl2_guard_same(const char *a, const char *b);

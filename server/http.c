@@ -176,7 +176,7 @@ static void bind_job(exchange *x) {
 static enum MHD_Result submit(vl2_http *http, exchange *x) {
     vl2_job *job = x->job;
     bool chat = job->kind == VL2_JOB_CHAT;
-    job->owner = vl2_guard_owner(x->visit.connection);
+    job->owner = vl2_guard_owner(http->options, x->visit.connection);
     vl2_entry entry = chat ? vl2_scheduler_enter(http->scheduler, job->owner) : VL2_ENTRY_OK;
     if (entry == VL2_ENTRY_FULL)
         return refuse(http, x, 429, "the queue is full; try again shortly");
@@ -253,6 +253,7 @@ static enum MHD_Result respond(vl2_http *http, const char *url, exchange *x) {
     if (x->refused == 413) return refuse(http, x, 413, "the body is larger than this server takes");
     if (x->refused)
         return refuse(http, x, 503, "the bodies of other requests leave no memory; try again");
+    if (!x->job) vl2_watch_answer(http->watch, x->watched, x->file ? x->file->size : 0);
     switch (x->route) {
     case ROUTE_CHAT:
     case ROUTE_TOKENIZE: return x->job->connection ? continue_job(http, x) : submit(http, x);

@@ -146,6 +146,14 @@ void vl2_job_keep_alive(vl2_job *job, double after) {
     pthread_mutex_unlock(&job->mutex);
 }
 
+bool vl2_job_is_over(vl2_job *job, size_t *unsent) {
+    pthread_mutex_lock(&job->mutex);
+    bool over = job->finished || job->gone;
+    *unsent = job->out.size - job->taken;
+    pthread_mutex_unlock(&job->mutex);
+    return over;
+}
+
 bool vl2_job_is_gone(vl2_job *job) {
     pthread_mutex_lock(&job->mutex);
     if (!job->gone && job->socket >= 0) {

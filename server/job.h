@@ -77,7 +77,7 @@ typedef struct vl2_job {
     char client[48]; /* its address, for the log */
     int64_t created; /* seconds since 1970 */
     double arrived;  /* monotonic seconds */
-    uint64_t owner;  /* hash of the API key and address, for fairness */
+    uint64_t owner;  /* hash of the API key or address, for fairness */
     vl2_buf body;
     size_t body_bytes; /* taken from `bodies` */
     vl2_budget *bodies;
@@ -110,6 +110,8 @@ void vl2_job_head(vl2_job *job, int http_status); /* the reply may begin */
 void vl2_job_finish(vl2_job *job);                /* the reply is whole */
 /* A comment for a stream that has been silent for `after` seconds, so that nobody on the way hangs up. */
 void vl2_job_keep_alive(vl2_job *job, double after);
+/* Is nothing more to come? Then `unsent` bytes wait to be taken. */
+bool vl2_job_is_over(vl2_job *job, size_t *unsent);
 /* Client gone? Looks at the socket, since a suspended connection is not watched. */
 bool vl2_job_is_gone(vl2_job *job);
 /* Not begun: a whole error reply. Begun (a stream): an error event and the end. */

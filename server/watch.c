@@ -5,16 +5,17 @@
 #include <math.h>
 #include <sys/socket.h>
 
-static const double patience = 30; /* seconds for a request's head, and for its body to begin */
-static const double slowest = 16 << 10;   /* bytes a second that a body has to come at */
-static const double keep_alive_after = 5; /* seconds of a stream's silence */
+static const double patience = 30; /* seconds for a request's head, and of silence in its body */
+static const double slowest = 16 << 10;       /* bytes a second that a body has to come at */
+static const double slowest_reader = 4 << 10; /* and that a whole answer has to be taken at */
+static const double keep_alive_after = 5;     /* seconds of a stream's silence */
 
 struct vl2_watched {
     int socket;
     bool asking;  /* a request has begun and is not answered yet */
     bool whole;   /* all of it has come */
     double until; /* what is awaited has to be there by then */
-    vl2_job *job;
+    vl2_job *job; /* that is being answered */
     vl2_watched *next, *before;
 };
 
@@ -26,10 +27,17 @@ struct vl2_watch {
     bool stopping;
 };
 
+static double time_to_read(size_t size) { return 2 * patience + (double)size / slowest_reader; }
+
 static void look(vl2_watch *w) {
     double now = vl2_now();
     for (vl2_watched *one = w->first; one; one = one->next) {
+        size_t unsent;
         if (one->job) vl2_job_keep_alive(one->job, keep_alive_after);
+        if (one->job && isinf(one->until) && vl2_job_is_over(one->job, &unsent)) {
+            one->until = now + time_to_read(unsent);
+            one->job = NULL;
+        }
         if (now <= one->until) continue;
         shutdown(one->socket, SHUT_RDWR); /* the polling thread sees its end and cleans up */
         one->until = INFINITY;
@@ -117,9 +125,18 @@ size_t vl2_watch_count(vl2_watch *w) {
 void vl2_watch_body(vl2_watch *w, vl2_watched *one, size_t size) {
     if (!one) return;
     pthread_mutex_lock(&w->mutex);
-    if (!one->asking) one->until = vl2_now() + patience;
+    double now = vl2_now();
+    if (!one->asking) one->until = now + patience;
     one->asking = true;
     one->until += (double)size / slowest;
+    if (one->until > now + patience) one->until = now + patience; /* haste buys no silence */
+    pthread_mutex_unlock(&w->mutex);
+}
+
+void vl2_watch_answer(vl2_watch *w, vl2_watched *one, size_t size) {
+    if (!one) return;
+    pthread_mutex_lock(&w->mutex);
+    one->until = vl2_now() + time_to_read(size);
     pthread_mutex_unlock(&w->mutex);
 }
 

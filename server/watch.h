@@ -1,7 +1,7 @@
 /* server/watch.h - connections' patience: a thread that looks at each of them once a second.
  *
- * Who sends a request more slowly than is reasonable is cut off, so that nobody can hold all
- * connections for nothing; streams that have been silent get a comment, however long a step takes. */
+ * Who sends a request or takes an answer more slowly than is reasonable is cut off, so that nobody
+ * can hold all connections, or memory, for nothing; streams that have been silent get a comment, however long a step takes. */
 #ifndef VL2_SERVER_WATCH_H
 #define VL2_SERVER_WATCH_H
 
@@ -17,7 +17,10 @@ void vl2_watch_remove(vl2_watch *watch, vl2_watched *one); /* before its socket 
 size_t vl2_watch_count(vl2_watch *watch); /* whole requests that are not answered yet */
 /* A request's head has come; then parts of its body, `size` bytes each: time for more is given. */
 void vl2_watch_body(vl2_watch *watch, vl2_watched *one, size_t size);
-/* The request is whole: it has all the time there is, and `job` (NULL: none) is kept alive. */
+/* An answer of so many bytes is known and has to be taken. */
+void vl2_watch_answer(vl2_watch *watch, vl2_watched *one, size_t size);
+/* The request is whole: it has all the time that `job` takes, which is kept alive; then what is unsent
+ * has to be taken. */
 void vl2_watch_whole(vl2_watch *watch, vl2_watched *one, vl2_job *job);
 void vl2_watch_answered(vl2_watch *watch, vl2_watched *one); /* the next request may come */
 
