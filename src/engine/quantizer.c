@@ -90,8 +90,9 @@ static bool is_careful(const char *name) {
     return false;
 }
 
-static vl2_dtype fitting(const mix *m, vl2_dtype type, size_t cols) {
-    if (!divides(type, cols)) type = type == m->careful ? VL2_Q8_0 : m->short_row;
+static vl2_dtype fitting(const mix *m, bool careful, size_t cols) {
+    vl2_dtype type = careful ? m->careful : m->most;
+    if (!divides(type, cols)) type = careful ? VL2_Q8_0 : m->short_row;
     return divides(type, cols) ? type : m->plain;
 }
 
@@ -127,7 +128,7 @@ static vl2_status choose(vl2_dtype *out, const plan *p, const char *name, bool v
     else if (vision)
         *out = rank == 2 && divides(p->vision, cols) ? p->vision : m->plain;
     else
-        *out = fitting(m, is_careful(name) ? m->careful : m->most, cols);
+        *out = fitting(m, is_careful(name), cols);
     return by_pattern(out, p, name, cols, err);
 }
 

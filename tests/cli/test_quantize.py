@@ -78,6 +78,15 @@ class Quantize(ProgramTest):
         self.usage("quantize", DEMO, self.folder / "x.bin", contains=".gguf")
         self.assertFalse((self.folder / "x.gguf").exists())
 
+    def test_short_rows(self):
+        """Where 256 does not divide a row: the mix's type for such rows; the careful ones have Q8_0."""
+        for kind, short in (("Q6_K", "Q8_0"), ("Q5_K_M", "Q5_0"), ("Q5_K_S", "Q5_0"), ("Q4_K_M", "IQ4_NL"),
+                            ("Q4_K_S", "IQ4_NL"), ("Q4_0", "Q4_0")):
+            model = self.quantized(MINI, kind + ".gguf", "--type", kind)
+            types = {t["name"]: t["type"]
+                     for t in json.loads(self.good("inspect", model, "--tensors", "--json"))["tensors"]}
+            self.assertEqual((types["blk.1.ffn_down_exps.weight"], types["output.weight"]), (short, "Q8_0"), kind)
+
     def test_halves(self):
         text = self.quantized(DEMO, "text.gguf", "--half", "text")
         vision = self.quantized(DEMO, "vision.gguf", "--half", "vision")
