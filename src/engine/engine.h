@@ -4,7 +4,7 @@
  *   rows.c      views -> a picture's rows    session.c   a timeline: KV cache and queue
  *   batch.c     one step of many sessions    generate.c  all of it in one call
  *   answer.c    what came out                text.c      tokenizer and streams, in public
- *   trace.c dummy.c dev.c                    vl2_dev.h
+ *   trace.c dummy.c dev.c calibrate.c quantizer.c   vl2_dev.h
  *
  * This room alone wires stages together. */
 #ifndef VL2_ENGINE_ENGINE_H
