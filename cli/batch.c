@@ -348,9 +348,18 @@ static vl2_status open_engine(batch *b, vl2_error *err) {
     return o->imatrix ? vl2_dev_calibration_begin(&b->calibration, b->engine, err) : VL2_OK;
 }
 
+/* That a file can be written there, before hours of work are in it. */
+static vl2_status check_target(const char *path, vl2_error *err) {
+    vl2_writer writer;
+    VL2_TRY(vl2_writer_open(&writer, path, err));
+    vl2_writer_abort(&writer);
+    return VL2_OK;
+}
+
 static vl2_status begin(batch *b, vl2_error *err) {
     const cli_options *o = b->options;
     VL2_TRY(open_input(b, o->arguments.items[0], err));
+    if (o->imatrix) VL2_TRY(check_target(o->imatrix, err));
     VL2_TRY(cli_results_open(&b->results, o->output, err));
     if (b->results.repaired && !o->quiet) {
         cli_terminal_say(

@@ -213,6 +213,13 @@ class Imatrix(ProgramTest):
         self.bad(1, "quantize", MINI, self.folder / "x.gguf", "-q", "--imatrix", self.folder / "none.gguf",
                  contains="none.gguf")
 
+    def test_nowhere_to_write(self):
+        """Said before anything is answered."""
+        lines = self.write("in.jsonl", json.dumps({"id": 1, "messages": self.talk}) + "\n")
+        self.bad(1, "batch", "-q", "-m", MINI, lines, "-o", self.folder / "out.jsonl", "--imatrix", "/nonexistent/im.gguf",
+                 contains="/nonexistent")
+        self.assertFalse((self.folder / "out.jsonl").exists())
+
 
 class Others(ProgramTest):
     """Files with the keys and lists that programs share, and nothing of ours."""
