@@ -106,10 +106,16 @@ static void skip_last_row(float *y, size_t ldy, const void *x, size_t m, const v
     if (m > 16) y[(m - 1) * ldy] = 0.0f;
 }
 
+static void nudge_a_row(float *y, size_t ldy, const void *x, size_t m, const void *w, size_t stride,
+                        size_t n, size_t k, const void *next, size_t bytes, void *scratch) {
+    whole.q_tiles[0].product(y, ldy, x, m, w, stride, n, k, next, bytes, scratch);
+    if (m > 16) y[16 * ldy] *= 1.0000002f;
+}
+
 static size_t check_faults(const vl2_kernels *plain, uint64_t seed) {
     size_t missed = 0;
     whole = *plain;
-    for (int fault = 0; fault < 11; fault++) {
+    for (int fault = 0; fault < 12; fault++) {
         vl2_kernels k = *plain;
         if (fault == 0) k.exact[VL2_F32].packed = k.fast[VL2_F32].packed = skip_tail;
         if (fault == 1) k.exact[VL2_F32].direct = k.fast[VL2_F32].direct = skip_last_k;
@@ -125,6 +131,11 @@ static size_t check_faults(const vl2_kernels *plain, uint64_t seed) {
             if (!vl2_kernels_select(&k, NULL) || !k.tiles[VL2_BF16].product) continue;
             whole = k;
             k.tiles[VL2_BF16].product = skip_last_row;
+        }
+        if (fault == 11) {
+            if (!vl2_kernels_select(&k, NULL) || !k.q_tiles[0].product) continue;
+            whole = k;
+            k.q_tiles[0].product = nudge_a_row;
         }
         check c = checked("planted", plain, &k, seed, true);
         if (c.failures) continue;

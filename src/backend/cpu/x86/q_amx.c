@@ -21,8 +21,7 @@ enum {
     SIDE = 16, /* outputs and rows of x in a tile */
     PAIR = 2 * SIDE,
     SPAN = VL2_QUANT_SUPER, /* elements of k unpacked at a time */
-    BLOCKS = SPAN / VL2_QUANT_BLOCK,
-    PART = 4 /* blocks of a group */
+    BLOCKS = SPAN / VL2_QUANT_BLOCK
 };
 
 static __m512i load(const void *p) { return _mm512_loadu_si512(p); }
@@ -358,187 +357,22 @@ VL2_QINLINE void unpack_k(panel *out, const source *s, size_t at, const layout f
     v_store(out->m, _mm512_castsi512_ps(_mm512_xor_si512(m, sign)));
 }
 
-/* ---- sums on their way from tiles to floats ------------------------------------------------------ */
+/* ---- a pass: a panel's elements by all rows of x --------------------------------------------------- */
+
+enum { OUTPUTS = 2, RING = 4 };
 
 typedef struct sums { /* of 16 outputs by two blocks of rows of x, [output, row] each */
-    _Alignas(64) int32_t a[8][SIDE * SIDE]; /* 32: [block, rows]; super: low 0 1, high 2 3 */
+    _Alignas(64) int32_t low[2][SIDE * SIDE], high[2][SIDE * SIDE];
     float b[2][SIDE * SIDE];
 } sums;
 
-/* A group whose sums still have to be scaled and added. */
-typedef struct waiting {
-    const sums *from;
-    const panel *w;
-    const float *d[2]; /* scales of x */
-    size_t m[2];
-    float *y[2];          /* [output, row] */
-    size_t block, blocks; /* of 32: in the panel */
-    size_t output;        /* the next one; SIDE: nothing waits */
-} waiting;
-
-VL2_QINLINE void add_32(waiting *p, const size_t t, const size_t count) {
-    __m512 dx[PART];
-    for (size_t b = 0; b < PART; b++)
-        dx[b] = b < p->blocks ? v_load_part(p->d[t] + b * p->m[t], p->m[t]) : v_set(0.0f);
-    for (size_t j = p->output; j < p->output + count; j++) {
-        __m512 y = v_load(p->y[t] + j * SIDE);
-        for (size_t b = 0; b < PART && b < p->blocks; b++) {
-            const __m512 a = _mm512_cvtepi32_ps(load(&p->from->a[2 * b + t][j * SIDE]));
-            y = v_add(y, v_mul(v_mul(dx[b], v_set(p->w->d[p->block + b][j])), a));
-        }
-        v_store(p->y[t] + j * SIDE, y);
-    }
-}
-
-VL2_QINLINE void add_k(waiting *p, const size_t t, const size_t count, const layout form) {
-    const __m512 dx = v_load_part(p->d[t], p->m[t]);
-    for (size_t j = p->output; j < p->output + count; j++) {
-        const __m512i low = load(&p->from->a[t][j * SIDE]);
-        const __m512i high = _mm512_slli_epi32(load(&p->from->a[2 + t][j * SIDE]), 8);
-        const __m512 a = _mm512_cvtepi32_ps(_mm512_add_epi32(low, high));
-        __m512 term = v_mul(v_mul(dx, v_set(p->w->d[0][j])), a);
-        if (form != Q6_K)
-            term =
-                v_add(term, v_mul(v_mul(dx, v_set(p->w->m[j])), v_load(&p->from->b[t][j * SIDE])));
-        v_store(p->y[t] + j * SIDE, v_add(v_load(p->y[t] + j * SIDE), term));
-    }
-}
-
-enum { FEW = 2 }; /* outputs between two tile products */
-
-VL2_QINLINE void add_some(waiting *p, const layout form) {
-    if (p->output == SIDE) return;
-    for (size_t t = 0; t < 2 && p->m[t]; t++) {
-        if (form < Q4_K)
-            add_32(p, t, FEW);
-        else
-            add_k(p, t, FEW, form);
-    }
-    p->output += FEW;
-}
-
-VL2_QINLINE void add_all(waiting *p, const layout form) {
-    while (p->output < SIDE) add_some(p, form);
-}
-
-/* ---- products --------------------------------------------------------------------------------- */
-
-/* Tiles 0-3: sums; 4, 5: weights; 6, 7: x. */
-static void configure(vl2_tile_config *c, size_t m0, size_t m1, bool super) {
-    memset(c, 0, sizeof *c);
-    c->palette = 1;
-    for (int i = 0; i < 4; i++) tile_shape(c, i, SIDE, 4 * (i % 2 ? m1 : m0));
-    for (int i = 4; i < 6; i++) tile_shape(c, i, SIDE, super ? 64 : 32);
-    tile_shape(c, 6, super ? 16 : 8, 4 * m0);
-    tile_shape(c, 7, super ? 16 : 8, 4 * m1);
-    TILE_CONFIG(c);
-}
-
-/* Where two blocks of rows of x (or one) are, from the panel's elements on. */
-typedef struct operand {
-    const char *q[2], *sums[2];
-    const float *d[2];
-    size_t m[2];
-} operand;
-
-static operand operand_of(const char *x, size_t m, size_t k, size_t at, size_t unit) {
-    operand o = {.m = {least(m, SIDE), m - least(m, SIDE)}};
-    for (size_t t = 0; t < 2; t++, x += SIDE * row_bytes(k, unit)) {
-        const size_t rows = o.m[t];
-        const float *d = (const float *)(const void *)(x + rows * k);
-        o.q[t] = x + rows * at;
-        o.d[t] = d + rows * (at / unit);
-        o.sums[t] = (const char *)(d + rows * (k / unit)) + rows * (at / 8);
-    }
-    return o;
-}
-
-/* Blocks [at, at + n), n <= PART, of a panel of blocks of 32. */
-VL2_QINLINE void multiply_32(sums *out, const panel *w, const operand *x, size_t at, size_t n,
-                             waiting *p) {
-    const size_t s0 = 4 * x->m[0], s1 = 4 * x->m[1];
-    for (size_t b = 0; b < n; b++) {
-        const uint8_t *q = &w->q[0][0][32 * (at + b)];
-        const char *x0 = x->q[0] + 8 * s0 * (at + b), *x1 = x->q[1] + 8 * s1 * (at + b);
-        if (b % 2 == 0) {
-            TILE_ZERO(0);
-            TILE_LOAD(4, q, SPAN);
-            TILE_LOAD(6, x0, s0);
-            TILE_DOT_SIGNED(0, 4, 6);
-            TILE_STORE(0, out->a[2 * b], 64);
-            add_some(p, BYTES);
-            if (s1) {
-                TILE_ZERO(1);
-                TILE_LOAD(7, x1, s1);
-                TILE_DOT_SIGNED(1, 4, 7);
-                TILE_STORE(1, out->a[2 * b + 1], 64);
-            }
-        } else {
-            TILE_ZERO(2);
-            TILE_LOAD(5, q, SPAN);
-            TILE_LOAD(6, x0, s0);
-            TILE_DOT_SIGNED(2, 5, 6);
-            TILE_STORE(2, out->a[2 * b], 64);
-            add_some(p, BYTES);
-            if (s1) {
-                TILE_ZERO(3);
-                TILE_LOAD(7, x1, s1);
-                TILE_DOT_SIGNED(3, 5, 7);
-                TILE_STORE(3, out->a[2 * b + 1], 64);
-            }
-        }
-        add_some(p, BYTES);
-    }
-}
-
-VL2_QINLINE void multiply_mins(sums *out, const panel *w, const operand *x) {
-    TILE_ZERO(0);
-    TILE_LOAD(4, w->min, 64);
-    TILE_LOAD(6, x->sums[0], 4 * x->m[0]);
-    TILE_DOT(0, 4, 6);
-    TILE_STORE(0, out->b[0], 64);
-    if (!x->m[1]) return;
-    TILE_ZERO(1);
-    TILE_LOAD(7, x->sums[1], 4 * x->m[1]);
-    TILE_DOT(1, 4, 7);
-    TILE_STORE(1, out->b[1], 64);
-}
-
-/* A super-block. */
-VL2_QINLINE void multiply_k(sums *out, const panel *w, const operand *x, waiting *p,
-                            const layout form) {
-    const size_t s0 = 4 * x->m[0], s1 = 4 * x->m[1];
-    if (form != Q6_K) multiply_mins(out, w, x);
-    TILE_ZERO(0);
-    TILE_ZERO(2);
-    if (s1) TILE_ZERO(1);
-    if (s1) TILE_ZERO(3);
-    for (size_t i = 0; i < SPAN; i += 64) {
-        TILE_LOAD(4, &w->q[0][0][i], SPAN);
-        TILE_LOAD(6, x->q[0] + i / 4 * s0, s0);
-        TILE_DOT_UNSIGNED(0, 4, 6);
-        add_some(p, form);
-        TILE_LOAD(5, &w->q[1][0][i], SPAN);
-        TILE_DOT_SIGNED(2, 5, 6);
-        if (s1) {
-            TILE_LOAD(7, x->q[1] + i / 4 * s1, s1);
-            TILE_DOT_UNSIGNED(1, 4, 7);
-            add_some(p, form);
-            TILE_DOT_SIGNED(3, 5, 7);
-        }
-    }
-    TILE_STORE(0, out->a[0], 64);
-    TILE_STORE(2, out->a[2], 64);
-    if (s1) TILE_STORE(1, out->a[1], 64);
-    if (s1) TILE_STORE(3, out->a[3], 64);
-}
-
-enum { OUTPUTS = 2 }; /* panels at a time */
-
 typedef struct room {
     panel w[OUTPUTS];
-    sums sums[2];
-    float y[OUTPUTS][VL2_TILE_MOST * SIDE];
+    union {
+        sums sums[2];
+        float ring[RING * SIDE * SIDE];
+    };
+    float y[OUTPUTS][VL2_TILE_MOST * SIDE]; /* [rows / 16][output, row] */
 } room;
 _Static_assert(sizeof(room) <= VL2_TILE_SCRATCH, "scratch");
 
@@ -548,41 +382,213 @@ typedef struct task {
     size_t m, k, unit;
     vl2_tile_config config;
     size_t shape;
-    size_t turn; /* which sums are free */
+    size_t at, n; /* elements of this pass */
+    size_t turn;  /* which sums are free */
 } task;
 
-/* All rows of x by one panel's elements [at, at + n) */
-VL2_QINLINE void pass(task *t, waiting *p, size_t panels, size_t at, size_t n, const layout form) {
-    const size_t step = form < Q4_K ? PART * VL2_QUANT_BLOCK : SPAN;
-    for (size_t i = 0; i < t->m; i += PAIR) {
-        const size_t m = least(t->m - i, PAIR);
-        const operand x = operand_of(t->x + i * row_bytes(t->k, t->unit), m, t->k, at, t->unit);
-        const size_t m1 = x.m[1] ? x.m[1] : SIDE, shape = x.m[0] * (SIDE + 1) + m1;
-        if (shape != t->shape) configure(&t->config, x.m[0], m1, form >= Q4_K);
-        t->shape = shape;
-        for (size_t j = 0; j < panels; j++) {
-            const panel *w = &t->room->w[j];
-            float *y = t->room->y[j] + i * SIDE;
-            for (size_t part = 0; part < n; part += step, t->turn ^= 1) {
-                sums *s = &t->room->sums[t->turn];
-                const size_t b = part / VL2_QUANT_BLOCK,
-                             some = least(n - part, step) / VL2_QUANT_BLOCK;
-                if (form < Q4_K)
-                    multiply_32(s, w, &x, b, some, p);
-                else
-                    multiply_k(s, w, &x, p, form);
-                add_all(p, form);
-                *p =
-                    (waiting){.from = s, .w = w, .m = {x.m[0], x.m[1]}, .block = b, .blocks = some};
-                for (size_t h = 0; h < 2; h++) {
-                    p->d[h] = x.d[h] + (form < Q4_K ? b * x.m[h] : 0);
-                    p->y[h] = y + h * SIDE * SIDE;
+/* Where a block of rows of x is, from the pass's elements on. */
+typedef struct operand {
+    const char *q, *pairs;
+    const float *d;
+    size_t m;
+} operand;
+
+static operand operand_of(const task *t, size_t first) {
+    const size_t m = least(t->m - first, SIDE);
+    const char *x = t->x + first * row_bytes(t->k, t->unit);
+    const float *d = (const float *)(const void *)(x + m * t->k);
+    const char *pairs = (const char *)(d + m * (t->k / t->unit));
+    return (operand){x + m * t->at, pairs + m * (t->at / 8), d + m * (t->at / t->unit), m};
+}
+
+/* Tiles 0-3: sums; 4, 5: weights; 6, 7: x. Odd ones have m1 columns. */
+static void configure(task *t, size_t m0, size_t m1) {
+    const size_t shape = m0 * (SIDE + 1) + m1;
+    const bool super = t->unit == VL2_QUANT_SUPER;
+    if (shape == t->shape) return;
+    memset(&t->config, 0, sizeof t->config);
+    t->config.palette = 1;
+    for (int i = 0; i < 4; i++) tile_shape(&t->config, i, SIDE, 4 * (i % 2 ? m1 : m0));
+    for (int i = 4; i < 6; i++) tile_shape(&t->config, i, SIDE, super ? 64 : 32);
+    tile_shape(&t->config, 6, super ? 16 : 8, 4 * m0);
+    tile_shape(&t->config, 7, super ? 16 : 8, 4 * m1);
+    TILE_CONFIG(&t->config);
+    t->shape = shape;
+}
+
+/* ---- blocks of 32 ------------------------------------------------------------------------------ */
+
+/* A tile's sums begin at 1.5 * 2^23 as a float's bits, and are small: so they are floats of that much
+ * more. While tiles multiply, a CPU converts and multiplies half as fast, but subtracts as usual. */
+enum { WHOLE_BITS = 0x4b400000 };
+static const float WHOLE = 12582912.0f;
+
+/* Multiplies block b into a tile of its own, by `turn`. */
+VL2_QINLINE void multiply_32(const panel *w, const operand *x, size_t b, size_t turn) {
+    _Alignas(64) static const int32_t start[SIDE] = {
+        WHOLE_BITS, WHOLE_BITS, WHOLE_BITS, WHOLE_BITS, WHOLE_BITS, WHOLE_BITS,
+        WHOLE_BITS, WHOLE_BITS, WHOLE_BITS, WHOLE_BITS, WHOLE_BITS, WHOLE_BITS,
+        WHOLE_BITS, WHOLE_BITS, WHOLE_BITS, WHOLE_BITS};
+    const size_t stride = 4 * x->m;
+    if (turn % 2) {
+        TILE_LOAD(0, start, 0);
+        TILE_LOAD(4, &w->q[0][0][32 * b], SPAN);
+        TILE_LOAD(6, x->q + 8 * stride * b, stride);
+        TILE_DOT_SIGNED(0, 4, 6);
+    } else {
+        TILE_LOAD(1, start, 0);
+        TILE_LOAD(5, &w->q[0][0][32 * b], SPAN);
+        TILE_LOAD(7, x->q + 8 * stride * b, stride);
+        TILE_DOT_SIGNED(1, 5, 7);
+    }
+}
+
+/* The ring's place of a turn takes its tile. */
+VL2_QINLINE void store_32(float *ring, size_t turn) {
+    float *to = ring + turn % RING * SIDE * SIDE;
+    if (turn % 2)
+        TILE_STORE(0, to, 64);
+    else
+        TILE_STORE(1, to, 64);
+}
+
+VL2_QINLINE void add_32(__m512 y[SIDE], const float *a, const float *d, __m512 dx) {
+#pragma GCC unroll 16
+    for (int j = 0; j < SIDE; j++)
+        y[j] =
+            v_add(y[j], v_mul(v_mul(dx, v_set(d[j])), v_sub(v_load(a + j * SIDE), v_set(WHOLE))));
+}
+
+/* Tiles run ahead: of turn t, vectors add the sums while t + 2 is multiplied, and then t + 1 is stored. */
+static void pass_32(task *t, const panel *w, float *y) {
+    float *ring = t->room->ring;
+    const size_t blocks = t->n / VL2_QUANT_BLOCK, lead = blocks > 1 ? 2 : 1;
+    operand x = operand_of(t, 0), next = x;
+    configure(t, x.m, x.m);
+    for (size_t b = 0; b < lead; b++) multiply_32(w, &x, b, b);
+    store_32(ring, 0);
+    for (size_t i = 0, turn = 0; i < t->m; i += SIDE, y += SIDE * SIDE, x = next) {
+        __m512 sum[SIDE];
+        const bool more = i + SIDE < t->m;
+        if (more) next = operand_of(t, i + SIDE);
+#pragma GCC unroll 16
+        for (int j = 0; j < SIDE; j++) sum[j] = t->at ? v_load(y + j * SIDE) : v_set(0.0f);
+        for (size_t b = 0; b < blocks; b++, turn++) {
+            bool waits = b + 1 < blocks || more; /* a tile, to be stored */
+            if (b + lead < blocks) {
+                multiply_32(w, &x, b + lead, turn + lead);
+            } else if (more) {
+                if (next.m != x.m && b + lead == blocks) { /* a new shape loses all tiles */
+                    if (lead > 1) store_32(ring, turn + 1), waits = false;
+                    configure(t, next.m, next.m);
                 }
+                multiply_32(w, &next, b + lead - blocks, turn + lead);
             }
+            add_32(sum, ring + turn % RING * SIDE * SIDE, w->d[b], v_load_part(x.d + b * x.m, x.m));
+            if (waits) store_32(ring, turn + 1);
+        }
+#pragma GCC unroll 16
+        for (int j = 0; j < SIDE; j++) v_store(y + j * SIDE, sum[j]);
+    }
+}
+
+/* ---- super-blocks: vectors work on one group's sums between the tile products of the next ----------- */
+
+/* A group whose sums still have to be scaled and added. */
+typedef struct waiting {
+    const sums *from;
+    const panel *w;
+    operand x[2];
+    float *y;      /* [2][output, row] */
+    bool first;    /* nothing in y yet */
+    size_t output; /* the next one; SIDE: nothing waits */
+} waiting;
+
+VL2_QINLINE void add_k(waiting *p, const size_t t, const size_t count, const layout form) {
+    const __m512 dx = v_load_part(p->x[t].d, p->x[t].m);
+    float *y = p->y + t * SIDE * SIDE;
+    for (size_t j = p->output; j < p->output + count; j++) {
+        const __m512i low = load(&p->from->low[t][j * SIDE]);
+        const __m512i high = _mm512_slli_epi32(load(&p->from->high[t][j * SIDE]), 8);
+        const __m512 a = _mm512_cvtepi32_ps(_mm512_add_epi32(low, high));
+        __m512 term = v_mul(v_mul(dx, v_set(p->w->d[0][j])), a);
+        if (form != Q6_K)
+            term =
+                v_add(term, v_mul(v_mul(dx, v_set(p->w->m[j])), v_load(&p->from->b[t][j * SIDE])));
+        v_store(y + j * SIDE, v_add(p->first ? v_set(0.0f) : v_load(y + j * SIDE), term));
+    }
+}
+
+enum { FEW = 2 }; /* outputs between two tile products */
+
+VL2_QINLINE void add_some(waiting *p, const layout form) {
+    if (p->output == SIDE) return;
+    add_k(p, 0, FEW, form);
+    if (p->x[1].m) add_k(p, 1, FEW, form);
+    p->output += FEW;
+}
+
+static void multiply_mins(sums *out, const panel *w, const operand x[2]) {
+    TILE_ZERO(0);
+    TILE_LOAD(4, w->min, 64);
+    TILE_LOAD(6, x[0].pairs, 4 * x[0].m);
+    TILE_DOT(0, 4, 6);
+    TILE_STORE(0, out->b[0], 64);
+    if (!x[1].m) return;
+    TILE_ZERO(1);
+    TILE_LOAD(7, x[1].pairs, 4 * x[1].m);
+    TILE_DOT(1, 4, 7);
+    TILE_STORE(1, out->b[1], 64);
+}
+
+VL2_QINLINE void multiply_k(sums *out, const panel *w, const operand x[2], waiting *p,
+                            const layout form) {
+    const size_t s0 = 4 * x[0].m, s1 = 4 * x[1].m;
+    if (form != Q6_K) multiply_mins(out, w, x);
+    TILE_ZERO(0);
+    TILE_ZERO(2);
+    if (s1) TILE_ZERO(1);
+    if (s1) TILE_ZERO(3);
+    for (size_t i = 0; i < SPAN; i += 64) {
+        TILE_LOAD(4, &w->q[0][0][i], SPAN);
+        TILE_LOAD(6, x[0].q + i / 4 * s0, s0);
+        TILE_DOT_UNSIGNED(0, 4, 6);
+        add_some(p, form);
+        TILE_LOAD(5, &w->q[1][0][i], SPAN);
+        TILE_DOT_SIGNED(2, 5, 6);
+        if (s1) {
+            TILE_LOAD(7, x[1].q + i / 4 * s1, s1);
+            TILE_DOT_UNSIGNED(1, 4, 7);
+            add_some(p, form);
+            TILE_DOT_SIGNED(3, 5, 7);
         }
     }
-    add_all(p, form);
+    TILE_STORE(0, out->low[0], 64);
+    TILE_STORE(2, out->high[0], 64);
+    if (s1) TILE_STORE(1, out->low[1], 64);
+    if (s1) TILE_STORE(3, out->high[1], 64);
+    while (p->output < SIDE) add_some(p, form);
 }
+
+VL2_QINLINE void pass_k(task *t, size_t panels, const layout form) {
+    waiting p = {.output = SIDE};
+    for (size_t i = 0; i < t->m; i += PAIR) {
+        operand x[2] = {operand_of(t, i), {.m = 0}};
+        if (i + SIDE < t->m) x[1] = operand_of(t, i + SIDE);
+        configure(t, x[0].m, x[1].m ? x[1].m : SIDE);
+        for (size_t j = 0; j < panels; j++, t->turn ^= 1) {
+            multiply_k(&t->room->sums[t->turn], &t->room->w[j], x, &p, form);
+            p = (waiting){.from = &t->room->sums[t->turn],
+                          .w = &t->room->w[j],
+                          .x = {x[0], x[1]},
+                          .y = t->room->y[j] + i * SIDE,
+                          .first = t->at == 0};
+        }
+    }
+    while (p.output < SIDE) add_some(&p, form);
+}
+
+/* ---- products --------------------------------------------------------------------------------- */
 
 /* y [m, n] of a panel's sums [rows / 16][output, row] */
 static void turn(float *y, size_t ldy, const float *from, size_t m, size_t n) {
@@ -597,29 +603,27 @@ static void turn(float *y, size_t ldy, const float *from, size_t m, size_t n) {
 VL2_QINLINE void product(float *y, size_t ldy, const void *x, size_t m, const void *w,
                          size_t w_stride, size_t n, size_t k, const void *next, void *scratch,
                          const layout form, const size_t bytes) {
-    const size_t unit = form < Q4_K ? VL2_QUANT_BLOCK : VL2_QUANT_SUPER;
+    const bool super = form >= Q4_K;
+    const size_t unit = super ? VL2_QUANT_SUPER : VL2_QUANT_BLOCK;
     task t = {.room = scratch, .x = x, .m = m, .k = k, .unit = unit};
-    waiting p = {.output = SIDE};
     for (size_t j = 0; j < n; j += PAIR) {
         const size_t some = least(n - j, PAIR), panels = (some + SIDE - 1) / SIDE;
         const char *from = (const char *)w + j * w_stride;
         const char *ahead = n - j > PAIR ? from + PAIR * w_stride : next;
         source s[OUTPUTS];
-        for (size_t i = 0; i < panels; i++) {
+        for (size_t i = 0; i < panels; i++)
             s[i] = source_of(from + i * SIDE * w_stride, w_stride, least(some - i * SIDE, SIDE),
                              ahead ? ahead + i * SIDE * w_stride : NULL);
-            memset(t.room->y[i], 0, (m + SIDE - 1) / SIDE * SIDE * SIDE * sizeof(float));
-        }
-        for (size_t at = 0; at < k; at += SPAN) {
-            const size_t elements = least(k - at, SPAN);
+        for (t.at = 0; t.at < k; t.at += SPAN) {
+            t.n = least(k - t.at, SPAN);
             for (size_t i = 0; i < panels; i++) {
-                if (form < Q4_K)
-                    unpack_32(&t.room->w[i], &s[i], at / unit * bytes, elements / unit, form,
-                              bytes);
+                if (super)
+                    unpack_k(&t.room->w[i], &s[i], t.at / unit * bytes, form, bytes);
                 else
-                    unpack_k(&t.room->w[i], &s[i], at / unit * bytes, form, bytes);
+                    unpack_32(&t.room->w[i], &s[i], t.at / unit * bytes, t.n / unit, form, bytes);
+                if (!super) pass_32(&t, &t.room->w[i], t.room->y[i]);
             }
-            pass(&t, &p, panels, at, elements, form);
+            if (super) pass_k(&t, panels, form);
         }
         for (size_t i = 0; i < panels; i++)
             turn(y + j + i * SIDE, ldy, t.room->y[i], m, least(some - i * SIDE, SIDE));
