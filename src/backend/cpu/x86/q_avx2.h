@@ -107,14 +107,16 @@ VL2_QINLINE vf halves_to_floats(vi bits) {
     return _mm256_or_ps(size, _mm256_castsi256_ps(sign));
 }
 
-VL2_QINLINE vi lanes_words(const vl2_qlanes *l, size_t at) {
-    int32_t v[VL];
-    for (int r = 0; r < VL; r++) memcpy(&v[r], l->row[r] + at, 4);
-    return _mm256_setr_epi32(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]);
-}
-
 VL2_QINLINE void lanes_16(vi out[4], const vl2_qlanes *l, size_t at) {
     VL2_QEACH(i, 4) out[i] = two(l->row[i] + at, l->row[i + 4] + at);
+}
+
+/* The 32 bits at the start of each row's bytes, or at their end (of 16). */
+VL2_QINLINE vi lanes_first(const vi h[4]) {
+    return vi_low_64(vi_low_32(h[0], h[1]), vi_low_32(h[2], h[3]));
+}
+VL2_QINLINE vi lanes_last(const vi h[4]) {
+    return vi_high_64(vi_high_32(h[0], h[1]), vi_high_32(h[2], h[3]));
 }
 
 /* Bits of the four bytes of two rows as fifth bits of their low or high nibbles. */
@@ -132,7 +134,9 @@ VL2_QINLINE vi lane_fifths(vi q, const char *low, const char *high, int upper) {
 }
 
 VL2_QINLINE void narrow_read(narrow *out, const vl2_qlanes *l, size_t at, const vl2_qkind kind) {
-    const vi front = lanes_words(l, at); /* d, and m where the type has one */
+    vi head[4];
+    lanes_16(head, l, at);
+    const vi front = lanes_first(head); /* d, and m where the type has one */
     out->d = halves_to_floats(_mm256_and_si256(front, vi_set(0xffff)));
     out->m = halves_to_floats(_mm256_srli_epi32(front, 16));
     if ((vl2_qkind_bits(kind) == 8)) {
@@ -186,7 +190,13 @@ VL2_QINLINE vi narrow_dot(const narrow *w, const int8_t *x, int32_t sum, const v
     const vi low = twice(x), high = twice(x + 16);
     VL2_QEACH(i, 4) {
         if (vl2_qkind_is_curved(kind)) {
+#if defined(VL2_Q_VNNI)
             dot[i] = vi_add(dots_signed(w->q[i], low), dots_signed(w->q[i + 4], high));
+#else /* no value of the curve is -128 */
+            dot[i] = vi_add(
+                add_dots(vi_set(0), _mm256_abs_epi8(low), _mm256_sign_epi8(w->q[i], low)),
+                add_dots(vi_set(0), _mm256_abs_epi8(high), _mm256_sign_epi8(w->q[i + 4], high)));
+#endif
         } else {
 #if defined(VL2_Q_VNNI)
             dot[i] = add_dots(add_dots(vi_set(0), w->q[i], low), w->q[i + 4], high);

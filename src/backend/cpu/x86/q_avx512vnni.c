@@ -69,10 +69,6 @@ VL2_QINLINE vf halves_to_floats(vi bits) {
     return _mm512_castsi512_ps(vi_or(v, sign));
 }
 
-VL2_QINLINE vi lanes_words(const vl2_qlanes *l, size_t at) {
-    return _mm512_i32gather_epi32(vi_load(l->offset), l->row[0] + at, 1);
-}
-
 /* 16 bytes of rows r, r + 4, r + 8 and r + 12. */
 VL2_QINLINE vi quarters(const vl2_qlanes *l, size_t r, size_t at) {
     vi v = _mm512_castsi128_si512(_mm_loadu_si128((const void *)(l->row[r] + at)));
@@ -83,6 +79,11 @@ VL2_QINLINE vi quarters(const vl2_qlanes *l, size_t r, size_t at) {
 }
 VL2_QINLINE void lanes_16(vi out[4], const vl2_qlanes *l, size_t at) {
     VL2_QEACH(i, 4) out[i] = quarters(l, (size_t)i, at);
+}
+
+/* The last 32 bits of each row's 16 bytes. */
+VL2_QINLINE vi lanes_last(const vi h[4]) {
+    return vi_high_64(vi_high_32(h[0], h[1]), vi_high_32(h[2], h[3]));
 }
 
 /* Sums within 128 bits: of a's and b's in turn; of a pair of those. */
@@ -121,7 +122,8 @@ VL2_QINLINE vi lane_fifths(vi q, const vl2_qlanes *l, size_t r, size_t at, bool 
 }
 
 VL2_QINLINE void narrow_read(narrow *out, const vl2_qlanes *l, size_t at, const vl2_qkind kind) {
-    const vi front = lanes_words(l, at); /* d, and m where the type has one */
+    const vi front = /* d, and m where the type has one */
+        _mm512_i32gather_epi32(vi_load(l->offset), l->row[0] + at, 1);
     out->d = halves_to_floats(vi_and(front, vi_set(0xffff)));
     out->m = halves_to_floats(vi_right(front, 16));
     const vi flip = _mm512_set1_epi8(-128);

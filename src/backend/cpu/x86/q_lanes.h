@@ -5,7 +5,8 @@
  *     vi, vi_set, vi_load, vi_store, vi_add, vi_sub, vi_and, vi_or, vi_right (by bits), vi_mul (low
  *     halves), vi_madd (of 16-bit pairs), v_from
  *     vi_low_32, vi_high_32, vi_low_64, vi_high_64     unpack, within 128 bits
- *     lanes_words              4 bytes of each row; lanes_16: 16 bytes of rows i, i + 4 … in turn
+ *     lanes_16                 16 bytes of rows i, i + 4 …, for i < 4; lanes_last: of those the last
+ *                              four in each row's lane
  *     gather_rows              the sums of each of VL vectors' lanes
  *     narrow, narrow_read, narrow_dot     a block of 32 of VL rows; its products with x's
  *     super, super_scales, super_read, super_x, super_dot     a super-block of a row; likewise
@@ -52,12 +53,13 @@ static vl2_qlanes lanes_of(const char *w, size_t stride, size_t n) {
     return l;
 }
 
-/* Asks for memory that comes next, `bytes` of it, and of that `later` bytes behind it into the second
+/* Asks for memory that comes next, `bytes` of it, and for what is LATER bytes behind it into the second
  * cache; past the end of the weights it does nothing. */
-VL2_QINLINE void lanes_ask(const char *from, size_t bytes, size_t later) {
+enum { LATER = 24 << 10 };
+VL2_QINLINE void lanes_ask(const char *from, size_t bytes) {
     for (size_t at = 0; at < bytes; at += 64) {
         _mm_prefetch(from + at, _MM_HINT_T0);
-        _mm_prefetch(from + later + at, _MM_HINT_T1);
+        _mm_prefetch(from + LATER + at, _MM_HINT_T1);
     }
 }
 
@@ -119,8 +121,9 @@ VL2_QINLINE void lanes_k(lanes_sums *out, const vl2_qlanes *l, size_t at, const 
         affine_heads(out, scale, min, l, at);
         super_set_scales(&scales, scale);
     } else {
-        const size_t d = kind.bytes - 4; /* of the last two bytes: nothing behind them is read */
-        out->d = halves_to_floats(vi_right(lanes_words(l, at + d), 16));
+        vi h[4];
+        lanes_16(h, l, at + kind.bytes - 16); /* d is at the end */
+        out->d = halves_to_floats(vi_right(lanes_last(h), 16));
         out->m = v_set(0.0f);
     }
     for (size_t i = 0; i < FEW; i++) {
@@ -150,7 +153,7 @@ VL2_QINLINE void lanes_rows(vf acc[FEW], const vl2_qlanes *l, const char *x, siz
     for (size_t u = 0; u < k / unit; u++) {
         const size_t at = u * kind.bytes;
         lanes_sums s;
-        lanes_ask(l->next + at * VL, VL * kind.bytes, k / unit * VL * kind.bytes);
+        lanes_ask(l->next + at * VL, VL * kind.bytes);
         if (unit == VL2_QUANT_SUPER)
             lanes_k(&s, l, at, &xs, kind);
         else
