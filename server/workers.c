@@ -105,6 +105,14 @@ static bool is_hopeless(vl2_workers *w, vl2_job *job, const vl2_info *info) {
     return true;
 }
 
+/* What the engine thread need not do: a picture of 100 million pixels would hold up every stream. */
+static bool cut(vl2_workers *w, vl2_job *job) {
+    vl2_error err = {0};
+    if (vl2_prompt_cut(job->prompt, &err) == VL2_OK) return true;
+    refuse(w, job, err.status == VL2_ERR_MEMORY ? 503 : 400, "messages", err.text);
+    return false;
+}
+
 /* With the engine held: true when the job went on to the scheduler, which then holds it. */
 static bool prepare(vl2_workers *w, vl2_job *job) {
     vl2_error err = {0};
@@ -114,7 +122,7 @@ static bool prepare(vl2_workers *w, vl2_job *job) {
         refuse(w, job, err.status == VL2_ERR_MEMORY ? 503 : 400, "messages", err.text);
         return false;
     }
-    if (!fits(w, job, info)) return false;
+    if (!fits(w, job, info) || !cut(w, job)) return false;
     vl2_job_accept(job);
     vl2_scheduler_submit(w->scheduler, job);
     return true;

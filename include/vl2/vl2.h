@@ -29,7 +29,7 @@
  * library never exits, prints, reads the environment or keeps state outside its objects; several
  * engines may live in one process.
  * Threads: what computes or holds a KV cache (encode, sessions, batches, generate) is used from one
- * thread at a time per engine. Pictures, vl2_prompt_build, tokenizing, streams, samplers and
+ * thread at a time per engine. Pictures, vl2_prompt_build and _cut, tokenizing, streams, samplers and
  * vl2_engine_info only read the engine: any thread may use them meanwhile, each object one at a time. */
 #ifndef VL2_VL2_H
 #define VL2_VL2_H
@@ -208,6 +208,9 @@ VL2_API const vl2_span *vl2_prompt_spans(const vl2_prompt *prompt, size_t *n);
  * Counted references; they belong to one picture under one tiling, so cache them under the
  * picture's hash *and* the tiles. */
 typedef struct vl2_rows vl2_rows;
+/* Cuts pictures that are far larger than their views into these ahead of vl2_prompt_encode. On the
+ * calling thread alone, which may be another than the one that computes. */
+VL2_API vl2_status vl2_prompt_cut(vl2_prompt *prompt, vl2_error *err);
 /* Encodes at most `max_views` more views (0: all) of the prompt's pictures; *left tells how many
  * remain. Rows that were set before cost nothing. */
 VL2_API vl2_status vl2_prompt_encode(vl2_prompt *prompt, vl2_engine *engine, size_t max_views,

@@ -93,8 +93,10 @@ typedef struct vl2_encode_request {
     void *poll_user;
 } vl2_encode_request;
 
+/* With the picture's views where they are made already (then *tiles is taken and NULL), else these are
+ * made by the engine's threads. */
 vl2_status vl2_rows_begin(vl2_encoding *out, vl2_engine *engine, const vl2_span *span,
-                          vl2_error *err);
+                          uint8_t **tiles, vl2_error *err);
 /* The next view through the tower and the projector, into its places. After VL2_ERR_CANCELLED it is
  * still the next one. */
 vl2_status vl2_rows_next_view(vl2_encoding *encoding, vl2_engine *engine, const vl2_span *span,
@@ -107,6 +109,7 @@ struct vl2_prompt {
     size_t n_ids, image_tokens;
     vl2_span *spans; /* [n_spans] */
     vl2_rows **rows; /* [n_spans], NULL until encoded */
+    uint8_t **tiles; /* [n_spans], views that were made ahead; else NULL */
     size_t n_spans;
     size_t n_skipped; /* first tokens that are in a cache already */
     vl2_encoding now; /* of the first span without rows */

@@ -6,6 +6,7 @@
 
 #include "base/abi.h"
 #include "base/mem.h"
+#include "image/views.h"
 #include "prompt/template.h"
 
 void vl2_prompt_options_init(vl2_prompt_options *options) {
@@ -25,7 +26,8 @@ static vl2_status take_spans(vl2_prompt *prompt, const vl2_template_result *buil
                              const vl2_message *messages, size_t n, vl2_error *err) {
     prompt->spans = vl2_mem_calloc(built->n_spans, sizeof *prompt->spans);
     prompt->rows = vl2_mem_calloc(built->n_spans, sizeof *prompt->rows);
-    if (!prompt->spans || !prompt->rows) {
+    prompt->tiles = vl2_mem_calloc(built->n_spans, sizeof *prompt->tiles);
+    if (!prompt->spans || !prompt->rows || !prompt->tiles) {
         return vl2_fail_memory(err, "a prompt's pictures", built->n_spans * sizeof *prompt->spans);
     }
     for (size_t i = 0; i < built->n_spans; i++) {
@@ -113,9 +115,13 @@ void vl2_prompt_forget_rows(vl2_prompt *prompt) {
 void vl2_prompt_free(vl2_prompt *prompt) {
     if (!prompt) return;
     vl2_prompt_forget_rows(prompt);
-    for (size_t i = 0; i < prompt->n_spans; i++) vl2_picture_free(prompt->spans[i].picture);
+    for (size_t i = 0; i < prompt->n_spans; i++) {
+        vl2_picture_free(prompt->spans[i].picture);
+        vl2_mem_free(prompt->tiles[i]);
+    }
     vl2_mem_free(prompt->spans);
     vl2_mem_free(prompt->rows);
+    vl2_mem_free(prompt->tiles);
     vl2_mem_free(prompt->ids);
     vl2_mem_free(prompt);
 }
@@ -155,6 +161,11 @@ void vl2_prompt_skip(vl2_prompt *prompt, size_t n_tokens) {
     if (first_missing(prompt) != before) vl2_rows_abandon(&prompt->now);
 }
 
+static void drop_tiles(vl2_prompt *prompt, size_t span) {
+    vl2_mem_free(prompt->tiles[span]);
+    prompt->tiles[span] = NULL;
+}
+
 vl2_status vl2_prompt_set_rows(vl2_prompt *prompt, size_t span, vl2_rows *rows, vl2_error *err) {
     if (span >= prompt->n_spans) {
         return vl2_fail(err, VL2_ERR_ARGUMENT, "picture %zu: the prompt has %zu", span,
@@ -171,10 +182,24 @@ vl2_status vl2_prompt_set_rows(vl2_prompt *prompt, size_t span, vl2_rows *rows, 
     vl2_rows_retain(rows);
     vl2_rows_free(prompt->rows[span]);
     prompt->rows[span] = rows;
+    drop_tiles(prompt, span);
     return VL2_OK;
 }
 
 static size_t views_of(const vl2_span *span) { return 1 + span->tiles_wide * span->tiles_high; }
+
+vl2_status vl2_prompt_cut(vl2_prompt *prompt, vl2_error *err) {
+    const vl2_image_config *config = &prompt->engine->config.image;
+    for (size_t i = 0; i < prompt->n_spans; i++) {
+        const vl2_span *span = &prompt->spans[i];
+        size_t views = views_of(span) * config->side * config->side;
+        size_t pixels = vl2_picture_width(span->picture) * vl2_picture_height(span->picture);
+        if (pixels / 4 <= views || prompt->tiles[i] || !is_missing(prompt, i)) continue;
+        VL2_TRY(vl2_views_make(&prompt->tiles[i], config, span->picture, span->tiles_wide,
+                               span->tiles_high, NULL, err));
+    }
+    return VL2_OK;
+}
 
 static size_t views_left(const vl2_prompt *prompt) {
     size_t left = 0;
@@ -203,7 +228,7 @@ static vl2_status encode_view(vl2_prompt *prompt, vl2_engine *engine, size_t i,
     const vl2_span *span = &prompt->spans[i];
     double start = vl2_engine_clock_ms();
     if (!prompt->now.rows) {
-        VL2_TRY(vl2_rows_begin(&prompt->now, engine, span, err));
+        VL2_TRY(vl2_rows_begin(&prompt->now, engine, span, &prompt->tiles[i], err));
         double end = vl2_engine_clock_ms();
         prompt->times.image_ms += end - start;
         start = end;

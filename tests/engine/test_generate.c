@@ -307,6 +307,58 @@ static void test_seeds(void **state) {
     close_fixture(&f);
 }
 
+/* A prompt with a picture far larger than its views, and a small one. */
+static vl2_prompt *large_and_small(vl2_engine *engine) {
+    enum { LARGE = 600, SMALL = 60 };
+    static uint8_t rgb[LARGE * LARGE * 3];
+    static const char text[] = "<image>\n<image>\nWhat?";
+    vl2_error err = {0};
+    vl2_picture *pictures[2];
+    vl2_prompt *prompt;
+    for (size_t i = 0; i < sizeof rgb; i++) rgb[i] = (uint8_t)(i * i / 7);
+    must(err, vl2_picture_from_rgb(&pictures[0], rgb, LARGE, LARGE, &err));
+    must(err, vl2_picture_from_rgb(&pictures[1], rgb, SMALL, SMALL, &err));
+    const vl2_message message = {.role = VL2_ROLE_USER,
+                                 .text = text,
+                                 .text_size = sizeof text - 1,
+                                 .pictures = (const vl2_picture *const *)pictures,
+                                 .n_pictures = 2};
+    must(err, vl2_prompt_build(&prompt, engine, &message, 1, NULL, &err));
+    for (size_t i = 0; i < 2; i++) vl2_picture_free(pictures[i]);
+    return prompt;
+}
+
+/* Pictures far larger than their views are cut ahead, into what the encoding itself would make. */
+static void test_cut_ahead(void **state) {
+    (void)state;
+    golden_case c = golden_named("mini-base/one_image");
+    vl2_engine *engine = open_engine(c.model, VL2_COMPUTE_F32, 2, NULL);
+    vl2_prompt *plain = large_and_small(engine), *ahead = large_and_small(engine);
+    vl2_error err = {0};
+    must(err, vl2_prompt_cut(ahead, &err));
+    must(err, vl2_prompt_cut(ahead, &err)); /* again: nothing is left to do */
+    assert_true(ahead->tiles[0] && !ahead->tiles[1]);
+    must(err, vl2_prompt_encode(plain, engine, 0, NULL, &err));
+    must(err, vl2_prompt_encode(ahead, engine, 0, NULL, &err));
+    assert_null(ahead->tiles[0]); /* used */
+    for (size_t i = 0; i < 2; i++) {
+        const vl2_rows *a = vl2_prompt_rows(plain, i), *b = vl2_prompt_rows(ahead, i);
+        assert_int_equal(vl2_rows_bytes(a), vl2_rows_bytes(b));
+        assert_memory_equal(a->data, b->data, a->n * a->width * sizeof *a->data);
+    }
+    must(err, vl2_prompt_cut(ahead, &err)); /* all is encoded */
+    assert_null(ahead->tiles[0]);
+    vl2_prompt_forget_rows(ahead);
+    must(err, vl2_prompt_cut(ahead, &err));
+    must(err, vl2_prompt_set_rows(ahead, 0, vl2_prompt_rows(plain, 0), &err));
+    assert_null(ahead->tiles[0]); /* not needed */
+    vl2_prompt_forget_rows(ahead);
+    must(err, vl2_prompt_cut(ahead, &err)); /* freed with the prompt */
+    vl2_prompt_free(plain);
+    vl2_prompt_free(ahead);
+    vl2_engine_close(engine);
+}
+
 /* Rows made once serve the next prompt with the same picture and tiling; others are refused. */
 static void test_rows_again(void **state) {
     (void)state;
@@ -415,6 +467,7 @@ int main(void) {
         cmocka_unit_test(test_context_ends_answer),
         cmocka_unit_test(test_no_tokens_asked),
         cmocka_unit_test(test_seeds),
+        cmocka_unit_test(test_cut_ahead),
         cmocka_unit_test(test_rows_again),
         cmocka_unit_test(test_boxes),
         cmocka_unit_test(test_wrong_calls),
