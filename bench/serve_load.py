@@ -93,6 +93,7 @@ class Pictures:
         from PIL import Image
         self.images = [Image.open(p).convert("RGB") for p in pictures(options)]
         self.urls = [self.encode(image) for image in self.images]
+        self.huge = self.encode(Image.new("1", (9990, 9990))) # 100 million pixels in some kilobytes
         self.count = 0
 
     @staticmethod
@@ -272,6 +273,7 @@ async def measure_gaps(options, side):
             text = text[:int(len(text) * 0.9)]
             status, data = await whole(server.port, ask(text, max_tokens=1))
         for what, others in (("alone", ()), ("a picture of 9 tiles", (ask("?", shown.encode(square), max_tokens=1),)),
+                             ("100 million pixels", (ask("?", shown.huge, max_tokens=1),)),
                              ("a 3,000-token prompt", (ask("Now: " + text, max_tokens=1),)),
                              ("both at once", (ask("And?", shown.encode(square.transpose(0)), max_tokens=1), ask("Then: " + text, max_tokens=1)))):
             found, usage, took = await measured(*others)

@@ -28,21 +28,34 @@ static void expand(uint32_t w[64], const uint8_t block[64]) {
     }
 }
 
-static void compress(uint32_t h[8], const uint8_t block[64]) {
-    uint32_t w[64], v[8];
+/* One round: of the eight words only d and h change, so the next round takes them one place further. */
+static inline void step(uint32_t a, uint32_t b, uint32_t c, uint32_t *d, uint32_t e, uint32_t f,
+                        uint32_t g, uint32_t *h, uint32_t added) {
+    uint32_t s1 = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25), choice = g ^ (e & (f ^ g));
+    uint32_t s0 = rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22), majority = (a & b) | (c & (a | b));
+    uint32_t t1 = *h + s1 + choice + added;
+    *d += t1;
+    *h = t1 + s0 + majority;
+}
+
+static void compress(uint32_t state[8], const uint8_t block[64]) {
+    uint32_t w[64];
+    uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
+    uint32_t e = state[4], f = state[5], g = state[6], h = state[7];
     expand(w, block);
-    memcpy(v, h, sizeof v);
-    for (int i = 0; i < 64; i++) {
-        uint32_t s1 = rotate(v[4], 6) ^ rotate(v[4], 11) ^ rotate(v[4], 25);
-        uint32_t choice = (v[4] & v[5]) ^ (~v[4] & v[6]);
-        uint32_t t1 = v[7] + s1 + choice + round_constants[i] + w[i];
-        uint32_t s0 = rotate(v[0], 2) ^ rotate(v[0], 13) ^ rotate(v[0], 22);
-        uint32_t majority = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
-        memmove(v + 1, v, 7 * sizeof *v);
-        v[4] += t1;
-        v[0] = t1 + s0 + majority;
+    for (int i = 0; i < 64; i++) w[i] += round_constants[i];
+    for (const uint32_t *x = w; x < w + 64; x += 8) {
+        step(a, b, c, &d, e, f, g, &h, x[0]);
+        step(h, a, b, &c, d, e, f, &g, x[1]);
+        step(g, h, a, &b, c, d, e, &f, x[2]);
+        step(f, g, h, &a, b, c, d, &e, x[3]);
+        step(e, f, g, &h, a, b, c, &d, x[4]);
+        step(d, e, f, &g, h, a, b, &c, x[5]);
+        step(c, d, e, &f, g, h, a, &b, x[6]);
+        step(b, c, d, &e, f, g, h, &a, x[7]);
     }
-    for (int i = 0; i < 8; i++) h[i] += v[i];
+    const uint32_t after[8] = {a, b, c, d, e, f, g, h};
+    for (int i = 0; i < 8; i++) state[i] += after[i];
 }
 
 void vl2_sha256_init(vl2_sha256 *s) {
