@@ -22,12 +22,19 @@ FIRST_SEED = 20_000_000
 # task, language: in the order in which they are shown
 WANTED = [("ground", "en"), ("color", "en"), ("which", "en"), ("total", "zh"), ("presence", "en"), ("shape", "en"),
           ("count", "en"), ("ground_all", "en"), ("caption", "en"), ("color", "zh"), ("presence_shape", "zh"), ("ground_shape", "en"),
-          ("ground", "zh"), ("shape", "zh")]
+          ("ground", "zh"), ("shape", "zh"), ("text", "en"), ("number", "en")]
+TEXT_SEEDS = 500_000                       # how far from its neighbour's things a picture of a word is
 TITLES = {"ground": "Finding a thing", "ground_shape": "Finding a shape", "ground_all": "Finding all of a kind",
           "caption": "Describing with boxes", "color": "A colour", "shape": "A shape", "total": "How many things",
           "count": "How many of a kind", "presence": "Is it there", "presence_shape": "Is such a shape there",
-          "which": "Comparing two pictures"}
+          "which": "Comparing two pictures", "text": "Reading a word", "number": "Reading a number"}
 LANGUAGE = {"en": "English", "zh": "Chinese"}
+
+
+def _draw(folder: Path, seed: int, kind: str, **how) -> world.Scene:
+    scene = world.sample(seed, "held-out", kind, square=0.8, biggest=400, **how)
+    render.draw(scene, seed).save(folder / f"{seed}.png")
+    return scene
 
 
 def make(folder: Path, scenes: int = 60) -> None:
@@ -35,12 +42,16 @@ def make(folder: Path, scenes: int = 60) -> None:
     before = None
     with open(folder / "questions.jsonl", "w") as ask, open(folder / "expected.jsonl", "w") as know:
         for seed in range(FIRST_SEED, FIRST_SEED + scenes):
-            scene = world.sample(seed, "held-out", "items", n=2 + seed % 3, square=0.8, biggest=400)
-            render.draw(scene, seed).save(folder / f"{seed}.png")
+            scene = _draw(folder, seed, "items", n=2 + seed % 3)
+            written = _draw(folder, seed + TEXT_SEEDS, "text")
             rng, known = np.random.default_rng(seed), facts(scene)
             for task, lang in WANTED:
                 images = [f"{seed}.png"]
-                if task == "which":
+                if task in ("text", "number"):
+                    images = [f"{seed + TEXT_SEEDS}.png"]
+                    got = written.text.number == (task == "number") and questions.Asker(facts(written), rng).ask("read", lang)
+                    got = got and (task, *got[1:])
+                elif task == "which":
                     got = before and questions.which(rng, [before, known], lang)
                     got = got and (task, lang, *got)
                     images.insert(0, f"{seed - 1}.png")
