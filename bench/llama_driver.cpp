@@ -5,8 +5,10 @@
 // prefill:N  tokens a second of a prompt of N in batches of 512 (an empty cache each time)
 // decode:N   tokens a second of 16 single tokens behind N
 //
-// One line each: what, median, best. Built with -DIK for ik_llama.cpp, whose names differ here and there; there the
-// environment may say RTR=1 (weights repacked when loaded) and MLA=3 (its form of attention over compressed keys).
+// One line each: what, median, best. The environment may say PLAIN=1: weights as they are in the file, without which
+// llama.cpp's scheduler stops at an assertion where attention's small matrices are quantized (small). Built with -DIK for
+// ik_llama.cpp, whose names differ here and there; there it may say RTR=1 (weights repacked when loaded) and MLA=3 (its
+// form of attention over compressed keys).
 #include "llama.h"
 
 #include <algorithm>
@@ -112,6 +114,8 @@ int main(int argc, char **argv) {
     model_params.use_mmap = !model_params.repack_tensors;
     params.flash_attn = params.fused_moe_up_gate = true;
     if (mla) model_params.mla = params.mla_attn = std::atoi(mla);
+#else
+    model_params.use_extra_bufts = std::getenv("PLAIN") == nullptr;
 #endif
     llama_model *model = llama_model_load_from_file(argv[1], model_params);
     if (!model) return 1;
