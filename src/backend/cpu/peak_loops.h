@@ -12,6 +12,7 @@ double vl2_peak_avx512_f32(size_t rounds);
 double vl2_peak_avx512vnni_int8(size_t rounds);
 double vl2_peak_avx512bf16_bf16(size_t rounds);
 double vl2_peak_amx_bf16(size_t rounds);
+double vl2_peak_amx_int8(size_t rounds);
 
 /* Twelve chains hide the latency of two units; what they end in must be wanted. (An asm inside the
  * loop would keep the chains in memory.) */

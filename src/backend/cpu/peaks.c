@@ -29,7 +29,7 @@ static const loop LOOPS[] = {
     {"avx512", vl2_peak_avx512_f32, NULL, vl2_peak_avx2_int8},
     {"avx512vnni", vl2_peak_avx512_f32, NULL, vl2_peak_avx512vnni_int8},
     {"avx512bf16", vl2_peak_avx512_f32, vl2_peak_avx512bf16_bf16, vl2_peak_avx512vnni_int8},
-    {"amx", vl2_peak_avx512_f32, vl2_peak_amx_bf16, vl2_peak_avx512vnni_int8},
+    {"amx", vl2_peak_avx512_f32, vl2_peak_amx_bf16, vl2_peak_amx_int8},
 #endif
 };
 

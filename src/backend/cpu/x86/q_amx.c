@@ -45,6 +45,8 @@ typedef struct scales {
     __mmask16 good;
 } scales;
 
+static const float BELOW_LEAST = 0x1.4484bep-100f; /* what comes before 1e-30 */
+
 VL2_QINLINE scales scales_of(const float *const *rows, size_t m, size_t at, size_t n) {
     const __m512i sign = _mm512_set1_epi32((int)0x80000000u);
     __m512 most[SIDE];
@@ -58,8 +60,9 @@ VL2_QINLINE scales scales_of(const float *const *rows, size_t m, size_t at, size
     __m512i top = _mm512_castps_si512(most[0]);
     for (size_t r = 1; r < SIDE; r++) top = _mm512_max_epi32(top, _mm512_castps_si512(most[r]));
     const __m512 greatest = _mm512_castsi512_ps(top), limit = v_set(127.0f);
-    scales s = {.good = _mm512_cmplt_epi32_mask(top, _mm512_set1_epi32(0x7f800000))};
-    const __mmask16 some = s.good & _mm512_cmp_ps_mask(greatest, v_set(1e-30f), _CMP_GE_OQ);
+    scales s = {.good = _mm512_cmpgt_epi32_mask(_mm512_set1_epi32(0x7f800000), top)};
+    const __mmask16 some =
+        s.good & _mm512_cmpgt_epi32_mask(top, _mm512_castps_si512(v_set(BELOW_LEAST)));
     s.d = _mm512_mask_mov_ps(v_set(NAN), s.good, _mm512_maskz_div_ps(some, greatest, limit));
     v_store(s.inverse, _mm512_maskz_div_ps(some, limit, greatest));
     return s;
@@ -67,11 +70,11 @@ VL2_QINLINE scales scales_of(const float *const *rows, size_t m, size_t at, size
 
 /* 64 elements (or 32, zeros behind) of row r as bytes in their order. */
 VL2_QINLINE __m512i bytes_of(const float *row, size_t n, const __m512 inverse, bool good) {
-    const __mmask16 mask = good ? 0xffff : 0;
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     __m512i v[4];
+    if (!good) return _mm512_setzero_si512();
     for (size_t i = 0; i < 4; i++)
-        v[i] = 16 * i < n ? _mm512_maskz_cvtps_epi32(mask, v_mul(v_load(row + 16 * i), inverse))
+        v[i] = 16 * i < n ? _mm512_cvtps_epi32(v_mul(v_load(row + 16 * i), inverse))
                           : _mm512_setzero_si512();
     return _mm512_permutexvar_epi32(
         order, _mm512_packs_epi16(_mm512_packs_epi32(v[0], v[1]), _mm512_packs_epi32(v[2], v[3])));
@@ -183,8 +186,8 @@ VL2_QINLINE __m512 halves_to_floats(__m512i bits) {
     const __m512i rest = _mm512_and_si512(bits, _mm512_set1_epi32(0x7fff));
     const __m512i bias = _mm512_set1_epi32(112 << 23);
     __m512i v = _mm512_add_epi32(_mm512_slli_epi32(rest, 13), bias);
-    const __mmask16 special = _mm512_cmpge_epi32_mask(rest, _mm512_set1_epi32(0x7c00));
-    const __mmask16 small = _mm512_cmplt_epi32_mask(rest, _mm512_set1_epi32(0x400));
+    const __mmask16 special = _mm512_cmpgt_epi32_mask(rest, _mm512_set1_epi32(0x7bff));
+    const __mmask16 small = _mm512_cmpgt_epi32_mask(_mm512_set1_epi32(0x400), rest);
     v = _mm512_mask_add_epi32(v, special, v, bias);
     const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(rest), _mm512_set1_ps(0x1p-24f));
     v = _mm512_mask_mov_epi32(v, small, _mm512_castps_si512(scaled));
@@ -300,7 +303,7 @@ VL2_QINLINE void unpack_affine(panel *out, size_t r, const uint8_t packed[12], c
         for (int i = 0; i < 2; i++) {
             const size_t at = 128 * (size_t)half + 64 * (size_t)i;
             const __m512i q =
-                i ? _mm512_shuffle_i64x2(even, odd, 0xee) : _mm512_shuffle_i64x2(even, odd, 0x44);
+                i ? _mm512_shuffle_i32x4(even, odd, 0xee) : _mm512_shuffle_i32x4(even, odd, 0x44);
             const __m512i scale =
                 _mm512_permutexvar_epi16(scale_lanes(4 * half + 2 * i, false), wide);
             store_scaled(&out->q[0][r][at], &out->q[1][r][at], q, scale, 0);
@@ -308,7 +311,8 @@ VL2_QINLINE void unpack_affine(panel *out, size_t r, const uint8_t packed[12], c
     }
     const __m256i min = _mm256_cvtepu16_epi32(_mm256_extracti128_si256(both, 1));
     const __m256i bits = _mm256_castps_si256(_mm256_cvtepi32_ps(min));
-    store(out->min[r], _mm512_zextsi256_si512(_mm256_or_si256(bits, _mm256_srli_epi32(bits, 16))));
+    store(out->min[r], _mm512_inserti64x4(_mm512_setzero_si512(),
+                                          _mm256_or_si256(bits, _mm256_srli_epi32(bits, 16)), 0));
 }
 
 VL2_QINLINE void unpack_q6_k(panel *out, size_t r, const vl2_q6_k *b) {
