@@ -37,7 +37,7 @@ typedef struct vl2_product {
     size_t tasks;  /* of this turn (tiles) */
 } vl2_product;
 
-enum { VL2_PRODUCT_FEW = 4 }; /* up to so many rows, unpacking quantized weights does not pay */
+enum { VL2_PRODUCT_FEW = 8 }; /* up to so many rows, unpacking quantized weights does not pay */
 
 /* The part of group g that this turn's packed rows hold. */
 vl2_share vl2_product_turn(const vl2_product *p, size_t g);

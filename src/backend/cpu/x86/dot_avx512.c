@@ -178,8 +178,10 @@ INLINE void direct_tile(float *y, size_t ldy, const float *x, size_t kp, const c
     for (size_t i = 0; i < m * n; i++) acc[i] = _mm512_setzero_ps();
     size_t i = 0;
     for (; i + STEP <= k; i += STEP) {
-        for (size_t j = 0; j < n; j++)
+        for (size_t j = 0; j < n; j++) { /* of this tile, and of the next one */
             _mm_prefetch(w + j * stride + i * size_of(type) + AHEAD, _MM_HINT_T0);
+            _mm_prefetch(w + (j + n) * stride + i * size_of(type), _MM_HINT_T1);
+        }
         step_tile(acc, x + i, kp, w + i * size_of(type), stride, type, m, n);
     }
     if (i < k) {

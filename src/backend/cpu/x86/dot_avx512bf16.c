@@ -92,8 +92,10 @@ INLINE void tile(float *y, size_t ldy, const uint16_t *x, size_t kp, const char 
     for (size_t i = 0; i < m * n; i++) acc[i] = _mm512_setzero_ps();
     size_t i = 0;
     for (; i + STEP <= k; i += STEP) {
-        for (size_t j = 0; j < n && !near; j++)
+        for (size_t j = 0; j < n && !near; j++) { /* of this tile, and of the next one */
             _mm_prefetch(w + j * stride + i * 2 + AHEAD, _MM_HINT_T0);
+            _mm_prefetch(w + (j + n) * stride + i * 2, _MM_HINT_T1);
+        }
         step_tile(acc, x + i, kp, w + i * 2, stride, m, n);
     }
     if (i < k) {
