@@ -56,6 +56,36 @@ static void test_each_task_once(void **state) {
     check_loops(4, 200, 2000);
 }
 
+/* Of a thread's own share of the loop the tasks follow each other, from the first on. */
+enum { NEAR_THREADS = 3, NEAR_TASKS = 60, NEAR_SHARE = NEAR_TASKS / NEAR_THREADS };
+
+typedef struct near_work {
+    size_t next[NEAR_THREADS]; /* of a thread's share; written by that thread alone */
+    _Atomic int out_of_order;
+} near_work;
+
+static void near_task(void *context, size_t i, int thread) {
+    near_work *w = context;
+    for (volatile unsigned k = 0; k < 2000; k++) continue;
+    if (i / NEAR_SHARE != (size_t)thread) return; /* taken from another */
+    if (i != w->next[thread]) atomic_store(&w->out_of_order, 1);
+    w->next[thread] = i + 1;
+}
+
+static void test_tasks_follow_each_other(void **state) {
+    (void)state;
+    vl2_pool *pool = pool_of(NEAR_THREADS);
+    size_t own = 0;
+    for (int loop = 0; loop < 200; loop++) {
+        near_work w = {.next = {0, NEAR_SHARE, 2 * NEAR_SHARE}};
+        vl2_pool_run(pool, NEAR_TASKS, near_task, &w);
+        assert_int_equal(atomic_load(&w.out_of_order), 0);
+        own += w.next[0];
+    }
+    assert_true(own > 0);
+    vl2_pool_free(pool);
+}
+
 /* Plain memory written by tasks is seen by the caller, and by the next loop's tasks. */
 static void add_neighbour(void *context, size_t i, int thread) {
     unsigned *values = context;
@@ -179,10 +209,15 @@ static void test_signals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_each_task_once),    cmocka_unit_test(test_results_are_seen),
-        cmocka_unit_test(test_wakes_after_sleep), cmocka_unit_test(test_idle_sleeps),
-        cmocka_unit_test(test_one_core),          cmocka_unit_test(test_one_thread_is_the_caller),
-        cmocka_unit_test(test_arguments),         cmocka_unit_test(test_signals),
+        cmocka_unit_test(test_each_task_once),
+        cmocka_unit_test(test_tasks_follow_each_other),
+        cmocka_unit_test(test_results_are_seen),
+        cmocka_unit_test(test_wakes_after_sleep),
+        cmocka_unit_test(test_idle_sleeps),
+        cmocka_unit_test(test_one_core),
+        cmocka_unit_test(test_one_thread_is_the_caller),
+        cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_signals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
