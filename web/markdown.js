@@ -153,18 +153,23 @@ function markdown(text) {
   return [...fresh.childNodes];
 }
 
+/* A text as it is, however long. */
+export function plainPieces(text) {
+  const pieces = [];
+  for (let from = 0; from < text.length;) {
+    const piece = text.slice(from, from + LONGEST_PLAIN + 1), length = cutAt(piece, LONGEST_PLAIN);
+    pieces.push(plain(piece.slice(0, length)));
+    from += length;
+  }
+  return pieces;
+}
+
 const heads = new WeakMap(); /* element -> {text, nodes} of what is Markdown in it */
 
 export function render(element, text) {
   const end = cutAt(text, LONGEST), head = text.slice(0, end);
   const before = heads.get(element), nodes = before?.text === head ? before.nodes : markdown(head);
-  const rest = [];
-  for (let from = end; from < text.length;) {
-    const piece = text.slice(from, from + LONGEST_PLAIN + 1), length = cutAt(piece, LONGEST_PLAIN);
-    rest.push(plain(piece.slice(0, length)));
-    from += length;
-  }
-  patch(element, [...nodes, ...rest]);
+  patch(element, [...nodes, ...plainPieces(text.slice(end))]);
   heads.set(element, { text: head, nodes: [...element.childNodes].slice(0, nodes.length) });
 }
 

@@ -2,7 +2,7 @@
 
 import { figureOf, icon, linkWords } from "./boxes.js";
 import { thumbnail } from "./composer.js";
-import { finish, render } from "./markdown.js";
+import { finish, plainPieces, render } from "./markdown.js";
 import { markLanguage, say } from "./text.js";
 
 function make(tag, properties = {}, ...children) {
@@ -24,7 +24,7 @@ export function userArticle(turn, onEdit) {
   if (turn.pictures.length) {
     article.append(make("ol", { className: "thumbs" }, ...turn.pictures.map((picture, i) => thumbnail(picture, i + 1))));
   }
-  const said = make("p", { className: "said", textContent: turn.text });
+  const said = make("div", { className: "said" }, ...plainPieces(turn.text));
   markLanguage(said, turn.text);
   article.append(said, quiet("edit", say("edit"), onEdit));
   return article;

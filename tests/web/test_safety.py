@@ -170,6 +170,13 @@ class Safety(browser.PageTest):
 
     def test_a_megabyte(self):
         text = "Words <b>and</b> more [words](javascript:x). " * 23000
+        self.ask(text, Answer("Yes"))
+        said = self.said("user").locator(".said")
+        self.assertEqual(said.evaluate("e => [e.textContent.split('more').length, e.querySelectorAll('b, a').length]"), [23001, 0])
+        pieces = said.locator("p").evaluate_all("list => list.map((p) => [p.textContent.length, getComputedStyle(p).contentVisibility])")
+        self.assertLessEqual(max(size for size, _ in pieces), 4000)
+        self.assertEqual({how for _, how in pieces}, {"auto"}) # laid out when it comes into view
+        self.button("Remove last turn").click()
         article = self.ask("All of it", Answer(*(text[i:i + 4096] for i in range(0, len(text), 4096))))
         self.assertEqual(article.locator(".answer").text_content().count("more"), 23000)
         self.tidy(article)
