@@ -8,13 +8,14 @@ Where DIR has several answers*.jsonl (float32, quantized weights), an example is
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from .grade import mean_iou, right
+from .grade import boxes, iou, mean_iou, right
 from .scenes import questions, render, world
 from .shards import facts
 
@@ -67,13 +68,20 @@ def make(folder: Path, scenes: int = 60) -> None:
             before = known
 
 
+def _in_order(said: str, want: str) -> bool:
+    """Whether the same things are named, and their boxes lie, in the same order."""
+    names = [re.findall(r"<\|ref\|>(.*?)<\|/ref\|>", t) for t in (said, want)]
+    return names[0] == names[1] and all(iou(a, b) > 0.5 for a, b in zip(boxes(said), boxes(want)))
+
+
 def pick(folder: Path, out: Path) -> None:
     """One example of each wanted kind that was answered rightly; boxes must overlap well, pictures differ."""
     sets = [{a["id"]: a.get("text") or "" for a in map(json.loads, path.open())}
             for path in sorted(folder.glob("answers*.jsonl"))]
     known = [json.loads(line) for line in (folder / "expected.jsonl").open()]
     good = [k for k in known if all(right(k["task"], said.get(k["id"], ""), k["answer"])
-                                    and (mean_iou(said[k["id"]], k["answer"]) or 1) > 0.65 for said in sets)]
+                                    and (mean_iou(said[k["id"]], k["answer"]) or 1) > 0.65
+                                    and _in_order(said[k["id"]], k["answer"]) for said in sets)]
     good = [k for k in good if k["task"] != "ground_all" or "], [" in k["answer"]]      # "all" is more than one
     good.sort(key=lambda k: -k["items"])
     shutil.rmtree(out / "examples", ignore_errors=True)
