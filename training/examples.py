@@ -8,14 +8,13 @@ Where DIR has several answers*.jsonl (float32, quantized weights), an example is
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from .grade import boxes, iou, mean_iou, right
+from .grade import boxes, iou, mean_iou, names, right
 from .scenes import questions, render, world
 from .shards import facts
 
@@ -70,8 +69,7 @@ def make(folder: Path, scenes: int = 60) -> None:
 
 def _in_order(said: str, want: str) -> bool:
     """Whether the same things are named, and their boxes lie, in the same order."""
-    names = [re.findall(r"<\|ref\|>(.*?)<\|/ref\|>", t) for t in (said, want)]
-    return names[0] == names[1] and all(iou(a, b) > 0.5 for a, b in zip(boxes(said), boxes(want)))
+    return names(said) == names(want) and all(iou(a, b) > 0.5 for a, b in zip(boxes(said), boxes(want)))
 
 
 def pick(folder: Path, out: Path) -> None:

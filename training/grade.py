@@ -9,6 +9,10 @@ def boxes(text: str) -> list[list[int]]:
     return [[int(v) for v in m] for m in re.findall(r"(\d+), *(\d+), *(\d+), *(\d+)", text)]
 
 
+def names(text: str) -> list[str]:
+    return re.findall(r"<\|ref\|>(.*?)<\|/ref\|>", text)
+
+
 def iou(a: list[int], b: list[int]) -> float:
     w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     both = max(0, w) * max(0, h)
@@ -38,5 +42,5 @@ def right(task: str, said: str, want: str) -> float:
     if "<|det|>" not in want:
         return float(said.strip() == want)
     a, b = boxes(said), boxes(want)
-    names = [sorted(re.findall(r"<\|ref\|>(.*?)<\|/ref\|>", t)) for t in (said, want)] if task == "caption" else [0, 0]
-    return float(len(a) == len(b) and names[0] == names[1] and all(v > 0.5 for v in _matches(a, b)))
+    named = task != "caption" or sorted(names(said)) == sorted(names(want))
+    return float(len(a) == len(b) and named and all(v > 0.5 for v in _matches(a, b)))

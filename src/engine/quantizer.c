@@ -143,7 +143,7 @@ typedef struct conversion {
     size_t rows, cols, first; /* of the result; row of the piece's first */
     vl2_dtype type;
     size_t row_bytes, per_task, n;
-    const float *weights; /* of columns; NULL: all count alike */
+    const float *weights; /* of columns, of a quantized type; NULL: all count alike */
 } conversion;
 
 /* Row `row` of what is written: of the matrix, or of a half of kv_b [H*(Dn+Dvh),C]. */
@@ -172,7 +172,7 @@ static void convert_task(void *context, size_t i, int thread) {
             memcpy(out, (const char *)c->mat->data + (c->first + r) * c->mat->stride, c->row_bytes);
         } else {
             read_row(row, c, c->first + r);
-            if (c->weights && vl2_dtype_is_quantized(c->type))
+            if (c->weights)
                 vl2_quantize_row(out, row, c->weights, c->type, c->cols);
             else
                 vl2_dtype_from_f32(out, row, c->type, c->cols);

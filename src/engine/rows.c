@@ -84,16 +84,16 @@ vl2_status vl2_rows_begin(vl2_encoding *out, vl2_engine *engine, const vl2_span 
     VL2_TRY(vl2_rows_scratch(engine, err));
     vl2_encoding begun = {.n_views = 1 + span->tiles_wide * span->tiles_high};
     VL2_TRY(create(&begun.rows, span->n_tokens, config->lang.hidden, err));
-    vl2_status status =
-        *tiles ? VL2_OK
-               : vl2_views_make(&begun.tiles, &config->image, span->picture, span->tiles_wide,
+    begun.tiles = *tiles;
+    *tiles = NULL;
+    vl2_status status = VL2_OK;
+    if (!begun.tiles)
+        status = vl2_views_make(&begun.tiles, &config->image, span->picture, span->tiles_wide,
                                 span->tiles_high, engine->be->pool, err);
     if (status != VL2_OK) {
         vl2_rows_free(begun.rows);
         return status;
     }
-    if (*tiles) begun.tiles = *tiles;
-    *tiles = NULL;
     vl2_mosaic_frame(begun.rows->data, span->tiles_wide, span->tiles_high, config,
                      &engine->weights.projector);
     *out = begun;

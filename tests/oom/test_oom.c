@@ -90,14 +90,19 @@ static vl2_status step_two(vl2_engine *engine, vl2_error *err) {
     return status;
 }
 
+static vl2_status open_small(vl2_engine **out, const char *model, int threads, size_t ctx_tokens,
+                             vl2_error *err) {
+    vl2_engine_options options;
+    vl2_engine_options_init(&options);
+    options.threads = threads;
+    options.ctx_tokens = ctx_tokens;
+    return vl2_engine_open(out, model, &options, err);
+}
+
 static vl2_status run(const job *j, vl2_error *err) {
     vl2_engine *engine = NULL;
     vl2_picture *picture = NULL;
-    vl2_engine_options options;
-    vl2_engine_options_init(&options);
-    options.threads = 2;
-    options.ctx_tokens = 256;
-    vl2_status status = vl2_engine_open(&engine, j->model, &options, err);
+    vl2_status status = open_small(&engine, j->model, 2, 256, err);
     if (status == VL2_OK) status = vl2_picture_open(&picture, j->picture, NULL, err);
     if (status == VL2_OK) status = ask(engine, picture, j, err);
     if (status == VL2_OK) status = step_two(engine, err);
@@ -170,11 +175,7 @@ static vl2_status calibrate(const char *target, const job *j, vl2_error *err) {
     vl2_session *session = NULL;
     vl2_batch *batch = NULL;
     vl2_dev_calibration *calibration = NULL;
-    vl2_engine_options options;
-    vl2_engine_options_init(&options);
-    options.threads = 1;
-    options.ctx_tokens = 64;
-    vl2_status status = vl2_engine_open(&engine, j->model, &options, err);
+    vl2_status status = open_small(&engine, j->model, 1, 64, err);
     if (status == VL2_OK) status = vl2_dev_calibration_begin(&calibration, engine, err);
     if (status == VL2_OK) status = vl2_session_create(&session, engine, err);
     if (status == VL2_OK) status = vl2_batch_create(&batch, engine, 2, 1, err);
@@ -214,11 +215,7 @@ static void check_nothing_left(const job *j) {
 
 static vl2_status open_file(const job *j, vl2_error *err) {
     vl2_engine *engine = NULL;
-    vl2_engine_options options;
-    vl2_engine_options_init(&options);
-    options.threads = 1;
-    options.ctx_tokens = 64;
-    vl2_status status = vl2_engine_open(&engine, j->trace, &options, err);
+    vl2_status status = open_small(&engine, j->trace, 1, 64, err);
     vl2_engine_close(engine);
     return status;
 }

@@ -26,30 +26,21 @@ static void begin(void) {
 
 enum { SHARE = 16 }; /* a tile's product is long */
 
-double vl2_peak_amx_bf16(size_t rounds) {
-    begin();
-    for (size_t r = 0; r < rounds / SHARE; r++) {
-        TILE_DOT(0, 6, 7);
-        TILE_DOT(1, 6, 7);
-        TILE_DOT(2, 6, 7);
-        TILE_DOT(3, 6, 7);
-        TILE_DOT(4, 6, 7);
-        TILE_DOT(5, 6, 7);
+/* depth: elements of k that a tile's product takes */
+#define PEAK(name, DOT, depth)                                                                     \
+    double name(size_t rounds) {                                                                   \
+        begin();                                                                                   \
+        for (size_t r = 0; r < rounds / SHARE; r++) {                                              \
+            DOT(0, 6, 7);                                                                          \
+            DOT(1, 6, 7);                                                                          \
+            DOT(2, 6, 7);                                                                          \
+            DOT(3, 6, 7);                                                                          \
+            DOT(4, 6, 7);                                                                          \
+            DOT(5, 6, 7);                                                                          \
+        }                                                                                          \
+        TILE_RELEASE();                                                                            \
+        return (double)(rounds / SHARE) * 6 * 16 * 16 * (depth)*2;                                 \
     }
-    TILE_RELEASE();
-    return (double)(rounds / SHARE) * 6 * 16 * 16 * 32 * 2;
-}
 
-double vl2_peak_amx_int8(size_t rounds) {
-    begin();
-    for (size_t r = 0; r < rounds / SHARE; r++) {
-        TILE_DOT_SIGNED(0, 6, 7);
-        TILE_DOT_SIGNED(1, 6, 7);
-        TILE_DOT_SIGNED(2, 6, 7);
-        TILE_DOT_SIGNED(3, 6, 7);
-        TILE_DOT_SIGNED(4, 6, 7);
-        TILE_DOT_SIGNED(5, 6, 7);
-    }
-    TILE_RELEASE();
-    return (double)(rounds / SHARE) * 6 * 16 * 16 * 64 * 2;
-}
+PEAK(vl2_peak_amx_bf16, TILE_DOT, 32)
+PEAK(vl2_peak_amx_int8, TILE_DOT_SIGNED, 64)

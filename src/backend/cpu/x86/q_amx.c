@@ -12,6 +12,7 @@
  * Vectors work on a group's sums between the tile products of the next one. */
 #include "backend/cpu/qunits.h"
 #include "backend/cpu/x86/amx.h"
+#include "backend/cpu/x86/halves_avx512.h"
 #include "backend/cpu/x86/vec_avx512.h"
 #include "backend/cpu/x86/x86.h"
 
@@ -179,20 +180,6 @@ static source source_of(const char *w, size_t stride, size_t n, const char *ahea
     }
     s.offset = load(offset);
     return s;
-}
-
-/* float16 bits, one in each 32-bit lane, as floats; not by F16C, which stops at subnormal halves. */
-VL2_QINLINE __m512 halves_to_floats(__m512i bits) {
-    const __m512i rest = _mm512_and_si512(bits, _mm512_set1_epi32(0x7fff));
-    const __m512i bias = _mm512_set1_epi32(112 << 23);
-    __m512i v = _mm512_add_epi32(_mm512_slli_epi32(rest, 13), bias);
-    const __mmask16 special = _mm512_cmpgt_epi32_mask(rest, _mm512_set1_epi32(0x7bff));
-    const __mmask16 small = _mm512_cmpgt_epi32_mask(_mm512_set1_epi32(0x400), rest);
-    v = _mm512_mask_add_epi32(v, special, v, bias);
-    const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(rest), _mm512_set1_ps(0x1p-24f));
-    v = _mm512_mask_mov_epi32(v, small, _mm512_castps_si512(scaled));
-    const __m512i sign = _mm512_slli_epi32(_mm512_andnot_si512(rest, bits), 16);
-    return _mm512_castsi512_ps(_mm512_or_si512(v, sign));
 }
 
 VL2_QINLINE __m512i gather(const source *s, size_t at) {

@@ -1,5 +1,6 @@
 /* Products with quantized weights, AVX-512 with VNNI: q_lanes.h in vectors of 512 bits. */
 #include "backend/cpu/qunits.h"
+#include "backend/cpu/x86/halves_avx512.h"
 #include "backend/cpu/x86/vec_avx512.h"
 #include "backend/cpu/x86/x86.h"
 
@@ -55,19 +56,6 @@ VL2_QINLINE void q_round(int8_t *q, int16_t *sums, const float *x, size_t n, flo
 }
 
 /* ---- sixteen rows, a lane each ------------------------------------------------------------------ */
-
-/* float16 bits, one in each 32-bit lane; vl2_qunit_half's way. */
-VL2_QINLINE vf halves_to_floats(vi bits) {
-    const vi rest = vi_and(bits, vi_set(0x7fff)), bias = vi_set(112 << 23);
-    vi v = vi_add(_mm512_slli_epi32(rest, 13), bias);
-    const __mmask16 special = _mm512_cmpge_epi32_mask(rest, vi_set(0x7c00));
-    const __mmask16 small = _mm512_cmplt_epi32_mask(rest, vi_set(0x400));
-    v = _mm512_mask_add_epi32(v, special, v, bias);
-    const vf scaled = v_mul(v_from(rest), v_set(0x1p-24f));
-    v = _mm512_mask_mov_epi32(v, small, _mm512_castps_si512(scaled));
-    const vi sign = _mm512_slli_epi32(_mm512_andnot_si512(rest, bits), 16);
-    return _mm512_castsi512_ps(vi_or(v, sign));
-}
 
 /* 16 bytes of rows r, r + 4, r + 8 and r + 12. */
 VL2_QINLINE vi quarters(const vl2_qlanes *l, size_t r, size_t at) {
