@@ -1,6 +1,6 @@
 """Writes a model as a published checkpoint has it: config, processor, tokenizer, weights in bfloat16.
 
-    python -m training.export STATE FOLDER              the common weights of a training, which may be running
+    python -m training.export STATE FOLDER              STATE: of training/train.py, which may be running, or of training/timed.py
 """
 
 from __future__ import annotations
@@ -48,17 +48,22 @@ def export(model: Model, folder: Path) -> None:
     os.replace(part, folder / "model.safetensors")
 
 
-def main() -> None:
+def _read_merged(learner: torch.nn.Module, state: Path) -> None:
+    """The common weights of training/train.py's processes; the routers' biases are no trained weights: not merged."""
     from .merge import read_common
-    from .train import Learner
-    learner = Learner()
-    read_common(Path(sys.argv[1]) / "train.common", [p for _, p in learner.named_parameters()])
-    biases = Path(sys.argv[1]) / "train-0.pt"
-    if biases.exists():                                    # the routers' biases are no trained weights: not merged
-        kept = torch.load(biases, map_location="cpu", weights_only=True)["model"]
+    read_common(state / "train.common", [p for _, p in learner.named_parameters()])
+    if (own := state / "train-0.pt").exists():
+        kept = torch.load(own, map_location="cpu", weights_only=True)["model"]
         for i, layer in enumerate(learner.language.layers):
             if layer.moe:
                 layer.bias.copy_(kept[f"language.layers.{i}.bias"])
+
+
+def main() -> None:
+    from .timed import read_weights
+    from .train import Learner
+    learner, state = Learner(), Path(sys.argv[1])
+    (read_weights if list(state.glob("learner-*.pt")) else _read_merged)(learner, state)
     export(learner.whole(), Path(sys.argv[2]))
 
 

@@ -8,6 +8,7 @@ Experts' weights are stacked, tokens sorted by expert. `to_model` and `from_mode
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +65,7 @@ class _Experts(torch.autograd.Function):
         order = flat.argsort()
         back = torch.empty_like(order)
         back[order] = torch.arange(len(order), device=x.device)
-        ends = torch.bincount(flat, minlength=e).cumsum(0).tolist()
+        ends = _loads(index, e).cumsum(0).tolist()
         source = order // k
         xs = x.index_select(0, source)
         h = x.new_empty(len(order), up.shape[1])
@@ -110,6 +111,12 @@ class _Experts(torch.autograd.Function):
         dx = dxs.index_select(0, back).view(m, k, -1)
         dx = dx[:, 0] + dx[:, 1] if k == 2 else dx.sum(1)
         return dx, dweight.to(weight.dtype), None, dup, ddown
+
+
+def _loads(index: Tensor, experts: int) -> Tensor:
+    """[E] tokens of each expert; torch.bincount would wait for a GPU."""
+    flat = index.flatten()
+    return torch.zeros(experts, dtype=torch.long, device=flat.device).index_add_(0, flat, torch.ones_like(flat))
 
 
 def _two(y: Tensor, weight: Tensor) -> Tensor:
@@ -159,7 +166,7 @@ class FastLayer(nn.Module):
         c = self.c
         scores = F.linear(x.float(), self.gate).sigmoid()
         weight, index = _route(scores, self.bias, c)
-        self.load = torch.bincount(index.flatten(), minlength=len(self.bias))
+        self.load = _loads(index, len(self.bias))
         return out + _Experts.apply(x, weight, index, self.experts_up.to(t), self.experts_down.to(t))
 
     def mlp_by_kernels(self, x: Tensor) -> Tensor:
@@ -168,7 +175,7 @@ class FastLayer(nn.Module):
         if not self.moe:
             return out
         weight, index = _route(F.linear(x, self.gate.to(t)).float().sigmoid(), self.bias, self.c)
-        self.load = torch.bincount(index.flatten(), minlength=len(self.bias))
+        self.load = _loads(index, len(self.bias))
         return kernels.Experts.apply(x, weight, index, self.experts_up.to(t), self.experts_down.to(t), out)
 
     def attend_by_kernels(self, x: Tensor, plan: Plan, turn: tuple, answers: tuple | None) -> Tensor:
@@ -201,18 +208,17 @@ class FastLayer(nn.Module):
         parts, at_q, at_k = [], 0, b * p
         if not last:
             pq = q[: b * p].view(b, p, h, -1).transpose(1, 2)
-            s = (pq @ pk_t).masked_fill(_later(p).to(q.device), -1e9).softmax(-1)
+            s = (pq @ pk_t).masked_fill(_later(p, q.device), -1e9).softmax(-1)
             parts.append((s @ pv).transpose(1, 2).reshape(b * p, h * dv))
             at_q = b * p
         for g in plan.groups:
             n, l, a = g.n, g.length, g.answers if last else g.length
             tq = q[at_q:at_q + b * n * a].view(b, n * a, h, -1).transpose(1, 2)           # [B,H,n*a,dk]
             tk, tv = (s[at_k:at_k + b * n * l].view(b, n, l, h, -1).permute(0, 3, 1, 2, 4) for s in (k, v))
-            far = (tq @ pk_t).exp()                                                       # [B,H,n*a,P]
-            near = (tq.reshape(b, h, n, a, -1) @ tk.transpose(-1, -2)).exp() * _seen(g)[..., l - a:, :].to(t)
-            total = far.sum(-1, keepdim=True) + near.sum(-1).view(b, h, n * a, 1)
-            got = far @ pv + (near @ tv).view(b, h, n * a, dv)
-            parts.append((got / total).transpose(1, 2).reshape(b * n * a, h * dv))
+            near = (tq.reshape(b, h, n, a, -1) @ tk.transpose(-1, -2)).masked_fill(~_seen(g)[..., l - a:, :], -1e9)
+            s = torch.cat([tq @ pk_t, near.view(b, h, n * a, l)], -1).softmax(-1)         # [B,H,n*a,P+l]
+            got = s[..., :p] @ pv + (s[..., p:].reshape(b, h, n, a, l) @ tv).view(b, h, n * a, dv)
+            parts.append(got.transpose(1, 2).reshape(b * n * a, h * dv))
             at_q, at_k = at_q + b * n * a, at_k + b * n * l
         return F.linear(torch.cat(parts), self.out.to(t))
 
@@ -230,13 +236,9 @@ def _route(scores: Tensor, bias: Tensor, c: Language) -> tuple[Tensor, Tensor]:
     return weight / (weight.sum(-1, keepdim=True) + 1e-20) * c.routed_scaling_factor, index
 
 
-_MASKS: dict[int, Tensor] = {}
-
-
-def _later(p: int) -> Tensor:
-    if p not in _MASKS:
-        _MASKS[p] = torch.ones(p, p, dtype=torch.bool).triu(1)
-    return _MASKS[p]
+@lru_cache(256)
+def _later(p: int, device: torch.device) -> Tensor:
+    return torch.ones(p, p, dtype=torch.bool, device=device).triu(1)
 
 
 def _answers(x: Tensor, plan: Plan) -> Tensor:

@@ -81,7 +81,7 @@ class Both:
         self.params = [p for _, p in named]
         self.own = [p for g in self.parts[-1].param_groups for p in g["params"]]
 
-    def step(self, scale: float, clip: float = 1.0) -> float:
+    def step(self, scale: float, clip: float = 1.0) -> Tensor:
         norm = torch.nn.utils.clip_grad_norm_(self.own, clip)
         groups = [g for o in self.parts for g in o.param_groups]
         for group, base in zip(groups, self.base):
@@ -90,7 +90,7 @@ class Both:
             part.step()
         for p in self.own:                      # Muon keeps the gradients of matrices whose turn has not come
             p.grad = None
-        return float(norm)
+        return norm
 
     def zero(self) -> None:
         for p in self.params:

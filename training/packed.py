@@ -121,7 +121,7 @@ class Packer:
                 else "square" if grid == (1, 1) else "tiles"
             line = self.waiting.setdefault((k, grid), [])
             line.append(p)
-            if len(line) > 100:
+            if len(line) > max(100, 2 * count):
                 del line[: 20]
 
     def _asked(self, asker: questions.Asker, share: dict[str, float], n: int, most: int) -> list[Turn]:
@@ -160,9 +160,13 @@ class Packer:
                    for p in pics]]
         return self._pack([[p] for p in pics], groups)
 
+    def _sets(self, count: int, n: int) -> list[list[dict]]:
+        """Sets of n pictures of things; the first ones of all sets have the same tiling, so do the second ones, and so on."""
+        kinds = [("square", "tiles")[self.rng.integers(2)] for _ in range(n)]
+        return [list(s) for s in zip(*(self.pictures(k, count // n) for k in kinds))]
+
     def pair(self, count: int, turns: int = 8) -> Packed:
-        pics, rows = self.pictures("square", 2 * (count // 2)), []
-        sets = [pics[i:i + 2] for i in range(0, len(pics) - 1, 2)]
+        sets, rows = self._sets(count, 2), []
         for pair in sets:
             row: list[Turn] = []
             for _ in range(2 * turns):
@@ -190,8 +194,7 @@ class Packer:
                                    for lang in ("en", "zh")] for s in sets]])
 
     def three(self, count: int, turns: int = 6) -> Packed:
-        pics = self.pictures("square", 3 * (count // 3))
-        sets, rows = [pics[i:i + 3] for i in range(0, len(pics) - 2, 3)], []
+        sets, rows = self._sets(count, 3), []
         for s in sets:
             langs = ["zh" if self.rng.random() < self.zh else "en" for _ in range(2 * turns)]
             got = ((lang, wide.which_of(self.rng, [p["facts"] for p in s], lang)) for lang in langs)

@@ -1,6 +1,6 @@
 """Draws the curves of a run.
 
-    python -m training.plot STATE OUT.png
+    python -m training.plot STATE OUT.png               STATE: *.csv of warm.py, train.py and, as timed-*.csv, of timed.py
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
 
 TASKS = ["color", "shape", "presence", "total", "count", "ground", "which"]
+LATER = ["count", "relation", "ground", "ground_all", "caption", "read", "which", "largest", "which_of", "bars"]
 
 
 def rows(path: Path) -> list[list[str]]:
@@ -23,7 +24,7 @@ def rows(path: Path) -> list[list[str]]:
 
 def main() -> None:
     state, out = Path(sys.argv[1]), Path(sys.argv[2])
-    fig, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4))
+    fig, ((left, middle), (right, timed)) = plt.subplots(2, 2, figsize=(14, 9))
     warm = rows(state / "warm.csv")
     for back, name in ((6, "colour"), (5, "shape"), (4, "letter"), (3, "letter at its place (row)")):
         left.plot([float(r[0]) / 1000 for r in warm], [100 * float(r[-back]) for r in warm], label=name)
@@ -37,7 +38,12 @@ def main() -> None:
         mine = [(int(r[1]), float(r[3])) for r in scores if r[2] == task]
         right.plot([s for s, _ in mine], [v for _, v in mine], label=task)
     right.set(title="Held-out answers right, %", xlabel="step")
-    for part in (left, middle, right):
+    scores = rows(state / "timed-scores.csv")
+    for task in LATER:
+        mine = [(int(r[1]), float(r[3])) for r in scores if r[2] == task]
+        timed.plot([s for s, _ in mine], [v for _, v in mine], label=task)
+    timed.set(title="On a GPU: held-out answers right, % (some 40 pictures a kind)", xlabel="step")
+    for part in (left, middle, right, timed):
         part.legend(fontsize=7)
     fig.tight_layout()
     fig.savefig(out, dpi=80)
