@@ -20,14 +20,14 @@ from .shards import facts
 
 FIRST_SEED = 20_000_000
 # task, language: in the order in which they are shown
-WANTED = [("ground", "en"), ("color", "en"), ("which", "en"), ("total", "zh"), ("presence", "en"), ("shape", "en"),
-          ("count", "en"), ("ground_all", "en"), ("caption", "en"), ("color", "zh"), ("presence_shape", "zh"), ("ground_shape", "en"),
-          ("ground", "zh"), ("shape", "zh"), ("text", "en"), ("number", "en")]
+WANTED = [("ground", "en"), ("color", "en"), ("text", "en"), ("which", "en"), ("total", "zh"), ("ground_all", "en"), ("caption", "en"),
+          ("relation", "en"), ("number", "en"), ("presence", "en"), ("shape", "en"), ("count", "en"), ("color", "zh"),
+          ("presence_shape", "zh"), ("ground_shape", "en"), ("ground", "zh"), ("relation", "zh"), ("shape", "zh"), ("text", "zh")]
 TEXT_SEEDS = 500_000                       # how far from its neighbour's things a picture of a word is
 TITLES = {"ground": "Finding a thing", "ground_shape": "Finding a shape", "ground_all": "Finding all of a kind",
           "caption": "Describing with boxes", "color": "A colour", "shape": "A shape", "total": "How many things",
           "count": "How many of a kind", "presence": "Is it there", "presence_shape": "Is such a shape there",
-          "which": "Comparing two pictures", "text": "Reading a word", "number": "Reading a number"}
+          "which": "Comparing two pictures", "relation": "Left, right, above, below", "text": "Reading a word", "number": "Reading a number"}
 LANGUAGE = {"en": "English", "zh": "Chinese"}
 
 
@@ -81,7 +81,7 @@ def pick(folder: Path, out: Path) -> None:
                                     and (mean_iou(said[k["id"]], k["answer"]) or 1) > 0.65
                                     and _in_order(said[k["id"]], k["answer"]) for said in sets)]
     good = [k for k in good if k["task"] != "ground_all" or "], [" in k["answer"]]      # "all" is more than one
-    good.sort(key=lambda k: -k["items"])
+    good.sort(key=lambda k: -len(k["answer"]) if k["task"] in ("text", "number") else -k["items"])
     shutil.rmtree(out / "examples", ignore_errors=True)
     (out / "examples").mkdir(parents=True)
     listed, used = [], set()

@@ -212,7 +212,12 @@ class Feed:
 
     def take(self) -> Batch:
         self.waited += self.ready.empty()
-        return self.ready.get()
+        while True:
+            try:
+                return self.ready.get(timeout=10)
+            except queue.Empty:
+                if not all(w.is_alive() for w in self.workers):
+                    raise RuntimeError("a process that draws has ended") from None
 
     def exam(self, device: str) -> list[Batch]:
         """The held-out batches, with their turns; one of each process that makes one."""

@@ -6,7 +6,7 @@ one batch have the same tiling, turns of one group are filled to one length from
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -165,17 +165,18 @@ class Packer:
         kinds = [("square", "tiles")[self.rng.integers(2)] for _ in range(n)]
         return [list(s) for s in zip(*(self.pictures(k, count // n) for k in kinds))]
 
-    def pair(self, count: int, turns: int = 8) -> Packed:
-        sets, rows = self._sets(count, 2), []
-        for pair in sets:
-            row: list[Turn] = []
-            for _ in range(2 * turns):
-                lang = "zh" if self.rng.random() < self.zh else "en"
-                got = questions.which(self.rng, [p["facts"] for p in pair], lang)
-                if got and len(row) < turns:
-                    row.append(turn_of("which", lang, *got))
-            rows.append(row)
+    def _about_sets(self, count: int, n: int, turns: int, task: str, ask: Callable) -> Packed:
+        """Up to `turns` questions about each of some sets of n pictures, of which some set has one."""
+        rows: list[list[Turn]] = []
+        while not any(rows):
+            sets = self._sets(count, n)
+            langs = [["zh" if self.rng.random() < self.zh else "en" for _ in range(2 * turns)] for _ in sets]
+            got = [[(lang, ask(self.rng, [p["facts"] for p in s], lang)) for lang in some] for s, some in zip(sets, langs)]
+            rows = [[turn_of(task, lang, *g) for lang, g in row if g][:turns] for row in got]
         return self._pack(sets, [rows])
+
+    def pair(self, count: int, turns: int = 8) -> Packed:
+        return self._about_sets(count, 2, turns, "which", questions.which)
 
     def page(self, count: int, turns: int = 4, kind: str = "page") -> Packed:
         """Charts, tables, receipts and signs; kind `square` or `tiles`: sizes and absent things."""
@@ -194,12 +195,7 @@ class Packer:
                                    for lang in ("en", "zh")] for s in sets]])
 
     def three(self, count: int, turns: int = 6) -> Packed:
-        sets, rows = self._sets(count, 3), []
-        for s in sets:
-            langs = ["zh" if self.rng.random() < self.zh else "en" for _ in range(2 * turns)]
-            got = ((lang, wide.which_of(self.rng, [p["facts"] for p in s], lang)) for lang in langs)
-            rows.append([turn_of("which_of", lang, *g) for lang, g in got if g][:turns])
-        return self._pack(sets, [rows])
+        return self._about_sets(count, 3, turns, "which_of", wide.which_of)
 
     def _prefix(self, pics: list[dict], first_view: list[int], ends: tuple[int, int]) -> list[int]:
         """Where each token of a prefix is taken from in the table."""

@@ -103,8 +103,8 @@ class Asker:
     def ask(self, task: str, lang: str | None = None) -> tuple[str, str, str, str] | None:
         """(task, language, question, answer), or None where the scene has no such question."""
         lang = lang or ("zh" if self.rng.random() < self.zh else "en")
-        if lang == "zh" and task not in ZH:
-            lang = "en"
+        if task in EN and task not in ZH:
+            lang = "en"                                    # captions
         got = getattr(self, "_" + task)(lang)
         return got and (task, lang, *got)
 
