@@ -51,3 +51,12 @@ def test_grades():
     assert right("ground", near, box) == 1 and mean_iou(near, box) == pytest.approx(1 / 1.4)
     assert right("ground", "There is none.", box) == 0
     assert right("color", " red ", "red") == 1 and right("color", "reddish", "red") == 0
+
+
+def test_every_task_but_captions_is_asked_in_chinese():
+    rng = np.random.default_rng(2)
+    things = questions.Asker({"items": [["red", "star", [0, 0, 100, 100]], ["blue", "heart", [500, 500, 700, 700]], ["blue", "heart", [500, 0, 700, 200]]]}, rng)
+    text = questions.Asker({"text": "cat", "number": False}, rng)
+    for task in [n[1:] for n in dir(questions.Asker) if n[1:] in (*questions.EN, "relation", "read")]:
+        if got := (text if task == "read" else things).ask(task, "zh"):
+            assert (got[1] == "zh") == (task != "caption") == any("\u4e00" <= c <= "\u9fff" for c in got[2]), got
