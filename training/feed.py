@@ -144,6 +144,7 @@ def restore(kind: str, t: dict[str, Tensor], about: dict[str, Any], turns: list[
 
 def _work(me: int, seed: int, again: int, size: float, shares: Any, blocks: list[mmap.mmap], free: Any, full: Any, exams: Any) -> None:
     torch.set_num_threads(1)
+    exams.cancel_join_thread()                             # who dies is not to wait for the trainer to read it
     if me < len(HELD_OUT):
         b = Maker(seed, 1, "held-out").make(HELD_OUT[me], 40)
         exams.put((HELD_OUT[me], *parts(b), b.turns, b.owner))

@@ -207,7 +207,7 @@ class Packer:
         return out
 
     def _pack(self, sets: list[list[dict]], groups: list[list[list[Turn]]]) -> Packed:
-        shown = [p for s in sets for p in s]
+        shown, groups = [p for s in sets for p in s], [g for g in groups if any(g)]
         views = {k: torch.from_numpy(np.concatenate([p[k] for p in shown]))
                  for k in ("tiles", "labels", "sides", "holds", "place", "spell")}
         views["is_global"] = torch.tensor([i == 0 for p in shown for i in range(len(p["tiles"]))])

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 from training import feed, timed  # noqa: E402
-from training.packed import Packed  # noqa: E402
+from training.packed import Packed, Packer  # noqa: E402
 from training.turns import TOKENS  # noqa: E402
 
 
@@ -33,6 +33,11 @@ def test_a_batch_comes_out_of_a_block_as_it_went_in(maker, kind):
                for g, h in zip(got.packed.plan.groups, b.plan.groups, strict=True))
     asked = [b.turns[n].task for n in b.owner if n >= 0]
     assert [feed.TASKS[n] for n in got.task.tolist() if n >= 0] == asked and len(asked) > 12
+
+
+def test_few_pictures_may_have_no_question_of_a_group(maker, monkeypatch):
+    monkeypatch.setattr(maker.packer, "_one", lambda asker, task: None if task == "relation" else Packer._one(maker.packer, asker, task))
+    assert len(maker.make("square", 6).plan.groups) == 2
 
 
 def test_what_does_not_fit_a_block_is_refused():
