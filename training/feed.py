@@ -63,7 +63,7 @@ class Maker:
     """Draws batches of the kinds of MENU."""
 
     def __init__(self, seed: int, again: int, split: str = "train"):
-        self.packer = Packer(iter(()), seed, even=split != "train")
+        self.packer, self.waiting = Packer(iter(()), seed, even=split != "train"), {}
         self.sources = {k: drawn(k, FRESH + seed * 10_000_000 + 1_000_000 * i, again, split) for i, k in enumerate(SOURCES)}
 
     def _things(self) -> Iterator[dict]:
@@ -75,13 +75,14 @@ class Maker:
         packer, last = self.packer, kind.split()[-1]
         source = "text" if kind == "letters" else "pair" if kind == "spot" else last + " wide" if kind.startswith("sizes") else last
         packer.stream = self._things() if kind in ("which", "three") else self.sources[source]
+        packer.waiting = self.waiting.setdefault("sets" if kind in ("which", "three") else source, {})
+        packer.longest = 10 if packer.rng.random() < 0.7 else 12
         if kind == "letters":
             return view_batch(packer.stream, count, "cpu")
         if kind.startswith("sizes") or kind in PAGES:
             return packer.page(count, 6, last if kind.startswith("sizes") else "page")
         if kind.startswith("long"):
             return packer.items(last, count, 3, 2, 3, 3)
-        packer.longest = 10 if packer.rng.random() < 0.7 else 12
         make = {"square": lambda: packer.items("square", count, 8, 4, 2), "tiles": lambda: packer.items("tiles", count, 8, 4, 2),
                 "text": lambda: packer.text(count), "which": lambda: packer.pair(count), "spot": lambda: packer.spot(count),
                 "three": lambda: packer.three(count)}
@@ -144,9 +145,10 @@ def restore(kind: str, t: dict[str, Tensor], about: dict[str, Any], turns: list[
 
 def _work(me: int, seed: int, again: int, size: float, shares: Any, blocks: list[mmap.mmap], free: Any, full: Any, exams: Any) -> None:
     torch.set_num_threads(1)
+    trainer = os.getppid()
     exams.cancel_join_thread()                             # who dies is not to wait for the trainer to read it
     if me < len(HELD_OUT):
-        b = Maker(seed, 1, "held-out").make(HELD_OUT[me], 40)
+        b = Maker(seed + 100 + me, 1, "held-out").make(HELD_OUT[me], 40)
         exams.put((HELD_OUT[me], *parts(b), b.turns, b.owner))
     maker, rng, names = Maker(seed + 1 + me, again), np.random.default_rng([9, seed, me]), list(MENU)
     while True:
@@ -154,8 +156,8 @@ def _work(me: int, seed: int, again: int, size: float, shares: Any, blocks: list
         kind = names[rng.choice(len(names), p=share / share.sum())]
         arrays, about = parts(maker.make(kind, max(6, round(size * MENU[kind][1]))))
         while (block := _within(free, 5)) is None:
-            if os.getppid() == 1:
-                return                                     # the trainer was killed
+            if os.getppid() != trainer:
+                return                                     # it was killed
         if (written := write(blocks[block], arrays)) is None:
             free.put(block)
             continue
@@ -186,7 +188,7 @@ class Feed:
         for w in self.workers:
             w.start()
         self.ready: queue.Queue[Batch] = queue.Queue(ahead)
-        self.waited = 0
+        self.waited, self.failed = 0, None
 
     def share(self, more: dict[str, float]) -> None:
         """From now on each kind comes as often as MENU says times what `more` says of it."""
@@ -197,6 +199,12 @@ class Feed:
         threading.Thread(target=self._load, args=(device,), daemon=True).start()
 
     def _load(self, device: str) -> None:
+        try:
+            self._copy(device)
+        except Exception as error:                         # told by the trainer's thread
+            self.failed = error
+
+    def _copy(self, device: str) -> None:
         stream = torch.cuda.Stream() if device != "cpu" else None
         while True:
             block, kind, where, used, about = self.full.get()
@@ -213,18 +221,25 @@ class Feed:
 
     def take(self) -> Batch:
         self.waited += self.ready.empty()
+        return self._next(self.ready)
+
+    def _next(self, line: Any) -> Any:
+        """What comes next out of a queue; an error where it will not come any more."""
         while True:
+            if self.failed:
+                raise RuntimeError("batches cannot be copied to the device") from self.failed
+            if not all(w.is_alive() for w in self.workers):
+                raise RuntimeError("a process that draws has ended")
             try:
-                return self.ready.get(timeout=10)
+                return line.get(timeout=10)
             except queue.Empty:
-                if not all(w.is_alive() for w in self.workers):
-                    raise RuntimeError("a process that draws has ended") from None
+                pass
 
     def exam(self, device: str) -> list[Batch]:
         """The held-out batches, with their turns; one of each process that makes one."""
         out = []
         for _ in range(min(len(self.workers), len(HELD_OUT))):
-            kind, arrays, about, turns, owner = self.exams.get()
+            kind, arrays, about, turns, owner = self._next(self.exams)
             out.append(restore(kind, {k: torch.from_numpy(v).to(device) for k, v in arrays.items()}, about, turns, owner))
         return out
 

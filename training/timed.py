@@ -1,8 +1,8 @@
 """The second stage on a GPU, for a given time: pictures are drawn beside it by all CPU cores.
 
     python -m training.timed --begin models/demo --out DIR --seconds 540 [--workers 14] [--heads FILE]
-DIR gets learner-0.pt ... (the weights with the throw-away heads, in parts; training/export.py reads them), train.csv,
-scores.csv. The rate falls with the time that is left, so a run of any length ends well. --device cpu tries it out.
+DIR gets learner-0.pt ... (the weights with the throw-away heads, in parts; training/export.py reads them), timed-train.csv,
+timed-scores.csv. The rate falls with the time that is left, so a run of any length ends well. --device cpu tries it out.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import time
 from pathlib import Path
 
@@ -82,8 +83,8 @@ def exam(learner: Learner, batches: list[Batch]) -> dict[str, float]:
     return out
 
 
-def save(learner: Learner, out: Path) -> None:
-    """The weights as learner-K.pt, each under PART bytes."""
+def save(learner: Learner, out: Path, step: int) -> None:
+    """The weights as learner-K.pt, each under PART bytes; a save that was cut off is seen when they are read."""
     pieces: list[dict[str, Tensor]] = [{}]
     size = 0
     for name, t in learner.state_dict().items():
@@ -93,11 +94,18 @@ def save(learner: Learner, out: Path) -> None:
             size = t.numel() * t.element_size()
         pieces[-1][name] = t.cpu().clone()
     for k, piece in enumerate(pieces):
-        torch.save(piece, out / f"learner-{k}.pt")
+        torch.save({"step": step, "parts": len(pieces), "weights": piece}, out / f"part-{k}")
+    for k in range(len(pieces)):
+        os.replace(out / f"part-{k}", out / f"learner-{k}.pt")
 
 
 def read_weights(learner: Learner, folder: Path) -> None:
-    learner.load_state_dict({k: v for f in sorted(folder.glob("learner-*.pt")) for k, v in torch.load(f, weights_only=True).items()})
+    """Raises ValueError where the parts are not of one save."""
+    first = torch.load(folder / "learner-0.pt", map_location="cpu", weights_only=True)
+    pieces = [torch.load(folder / f"learner-{k}.pt", map_location="cpu", weights_only=True) for k in range(first["parts"])]
+    if {p["step"] for p in pieces} != {first["step"]}:
+        raise ValueError(f"{folder}: learner-*.pt are of several saves, steps {[p['step'] for p in pieces]}; begin from an export instead")
+    learner.load_state_dict({k: v for p in pieces for k, v in p["weights"].items()})
 
 
 def start(a: argparse.Namespace) -> Learner:
@@ -136,7 +144,7 @@ def run(a: argparse.Namespace) -> None:
     optim = Both(list(learner.named_parameters()), a.muon, a.adam, a.slow, 1, ("vision.", "projector."))
     moe = [layer for layer in learner.language.layers if layer.moe]
     heard, held_out, pictures, step = Heard(a.device), [], 0, 0
-    log, scores = (csv.writer(open(a.out / f"{n}.csv", "a", newline="", buffering=1)) for n in ("train", "scores"))
+    log, scores = (csv.writer(open(a.out / f"timed-{n}.csv", "a", newline="", buffering=1)) for n in ("train", "scores"))
     print(f"ready after {time.time() - begin:.1f} s", flush=True)
     told = tested = saved = time.time()
     while (part := (time.time() - begin) / a.seconds) < 1:
@@ -157,7 +165,7 @@ def run(a: argparse.Namespace) -> None:
         step += 1
         now = time.time()
         if now - told > a.tell:
-            full = max(float(n.max() / n.mean()) for n in loads)
+            full = max(float(n.max() / n.mean().clamp(min=1e-9)) for n in loads)          # 0 where the tower alone learnt
             row = {"seconds": round(now - begin), "step": step, "pictures": pictures, "loss": round(loss.item() / a.batches, 4), "full": round(full, 2)}
             log.writerow(row.values())
             replan(a, feed)
@@ -170,9 +178,9 @@ def run(a: argparse.Namespace) -> None:
             print("held-out", round(now - begin), step, got, flush=True)
             tested = time.time()
         if now - saved > a.save:
-            save(learner, a.out)
+            save(learner, a.out, step)
             saved = time.time()
-    save(learner, a.out)
+    save(learner, a.out, step)
     held_out = held_out or feed.exam(a.device)
     got = exam(learner, held_out)
     scores.writerows([round(time.time() - begin), step, k, v] for k, v in got.items())
@@ -203,7 +211,10 @@ def main() -> None:
     p.add_argument("--save", type=float, default=200)
     p.add_argument("--seed", type=int, default=11)
     p.add_argument("--device", default="cuda")
-    run(p.parse_args())
+    a = p.parse_args()
+    if a.workers < 1:
+        p.error("--workers: at least one process must draw")
+    run(a)
 
 
 if __name__ == "__main__":

@@ -80,13 +80,37 @@ def test_processes_feed_a_trainer_and_end_with_it():
     assert not f.workers[0].is_alive()
 
 
+def test_a_process_that_ends_is_told(monkeypatch):
+    monkeypatch.setattr(feed.Maker, "make", lambda *_: 1 / 0)
+    f = feed.Feed(1, 3, 3, {})
+    f.load("cpu")
+    f.workers[0].join(20)
+    for take in (f.take, lambda: f.exam("cpu")):
+        with pytest.raises(RuntimeError, match="has ended"):
+            take()
+
+
+def test_a_copy_that_fails_is_told(monkeypatch):
+    monkeypatch.setattr(feed, "restore", lambda *_: 1 / 0)
+    f = feed.Feed(1, 3, 3, {k: float(k == "letters") for k in feed.MENU}, size=0.02)
+    f.load("cpu")
+    with pytest.raises(RuntimeError, match="cannot be copied"):
+        while True:
+            f.take()
+    f.stop()
+
+
 def test_weights_are_written_in_parts_and_read_back(tmp_path, monkeypatch):
     monkeypatch.setattr(timed, "PART", 6 << 20)
     torch.manual_seed(3)
     one, two = timed.Learner(), timed.Learner()
     for p in one.parameters():
         torch.nn.init.normal_(p)
-    timed.save(one, tmp_path)
+    timed.save(one, tmp_path, 5)
     assert len(list(tmp_path.glob("learner-*.pt"))) > 5 and all(f.stat().st_size < (7 << 20) for f in tmp_path.glob("learner-*.pt"))
     timed.read_weights(two, tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+    kept = torch.load(tmp_path / "learner-1.pt", weights_only=True)
+    torch.save({**kept, "step": 4}, tmp_path / "learner-1.pt")
+    with pytest.raises(ValueError, match=r"steps \[5, 4, 5"):
+        timed.read_weights(two, tmp_path)
