@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """A text half of a published model's real shape as a GGUF file, with made-up weights, for timing several programs on one file.
 
-    bench/made_up_gguf.py tiny Q4_K_M tiny.gguf [--dots1] [--program build/release/cli/vl2]
+    bench/made_up_gguf.py tiny Q4_K_M tiny.gguf [--dots1] [--tokenizer tokenizer.json] [--program build/release/cli/vl2]
 
 Keys, names and order are those of `vl2 quantize --half text` (of two layers, the second repeated), types those of its
 mixes; blocks are random bytes under fixed scales, so that nothing overflows. --dots1 writes tiny as that architecture,
-with query and key norms of ones: ik_llama.cpp knows it, and not tiny's own. Needs numpy, and room for the file.
+with query and key norms of ones: ik_llama.cpp knows it, and not tiny's own. --tokenizer takes a published one in place
+of a miniature's, for timing how the file opens. Needs numpy, and room for the file.
 """
 import argparse
 import math
@@ -23,19 +24,24 @@ import sparse_checkpoint as shapes  # noqa: E402
 from gguf_file import BLOCKS, Gguf, as_text, as_value  # noqa: E402
 
 F32, U32, FLOAT, TEXT = 0, 4, 6, 8
-NUMBERS = {"BF16": 30, "Q8_0": 8, "Q4_K": 12, "Q6_K": 14, "IQ4_NL": 20}
-MIXES = {"BF16": ("BF16", "BF16", "BF16"), "Q8_0": ("Q8_0", "Q8_0", "Q8_0"), "Q4_K_M": ("Q4_K", "IQ4_NL", "Q6_K")}
+NUMBERS = {"F32": 0, "F16": 1, "BF16": 30, "Q8_0": 8, "Q6_K": 14, "Q5_K": 13, "Q5_0": 6, "Q4_K": 12, "Q4_0": 2, "IQ4_NL": 20}
+MIXES = {"Q6_K": ("Q6_K", "Q8_0", "Q8_0"), "Q5_K_M": ("Q5_K", "Q5_0", "Q6_K"), "Q5_K_S": ("Q5_K", "Q5_0", "Q5_K"),
+         "Q4_K_M": ("Q4_K", "IQ4_NL", "Q6_K"), "Q4_K_S": ("Q4_K", "IQ4_NL", "Q4_K"), "IQ4_NL": ("IQ4_NL", "IQ4_NL", "Q6_K"),
+         "Q4_0": ("Q4_0", "Q4_0", "Q6_K"), **{name: (name, name, name) for name in ("F32", "F16", "BF16", "Q8_0")}}
+# Of each type: where its blocks have float16 numbers, and by what rms of all weights is divided to find them.
+HALVES = {8: [(0, 73)], 20: [(0, 60)], 2: [(0, 4.6)], 6: [(0, 9.2)], 12: [(0, 147), (2, 20)], 13: [(0, 300), (2, 20)],
+          14: [(208, 1332)]}
 CAREFUL = ("output.weight", "attn_v.", "attn_kv_a_mqa.", "attn_k_b.", "attn_v_b.")
 POOL = 4 << 20  # bytes of blocks that are made, and then repeated
 
 
-def two_layers(name, program):
+def two_layers(name, program, tokenizer):
     """Keys and tensors (without data) of that model with two layers, as vl2 writes them."""
     layers = shapes.MODELS[name]["num_hidden_layers"]
     shapes.MODELS[name]["num_hidden_layers"], shapes.VISION["layers"] = 2, 1
     with tempfile.TemporaryDirectory() as folder:
         sparse, file = pathlib.Path(folder) / "sparse", pathlib.Path(folder) / "text.gguf"
-        sys.argv = ["sparse_checkpoint.py", name, str(sparse)]
+        sys.argv = ["sparse_checkpoint.py", name, str(sparse), *(["--tokenizer", str(tokenizer)] if tokenizer else [])]
         shapes.main()
         subprocess.run([program, "quantize", "-q", sparse, file, "--type", "BF16", "--half", "text"], check=True)
         read = Gguf(file)
@@ -61,10 +67,11 @@ def blocks(kind, std, rng):
         return rng.normal(0, std, n).astype("<f4").tobytes()
     if kind == NUMBERS["BF16"]:
         return (rng.normal(0, std, n).astype("<f4").view("<u4") >> 16).astype("<u2").tobytes()
+    if kind == NUMBERS["F16"]:
+        return rng.normal(0, std, n).astype("<f2").tobytes()
     out = rng.integers(0, 256, (n, size), dtype=np.uint8)
-    halves = {8: [(0, std / 73)], 20: [(0, std / 60)], 12: [(0, std / 147), (2, std / 20)], 14: [(208, std / 1332)]}
-    for at, value in halves[kind]:
-        out[:, at:at + 2] = np.array([value], "<f2").view(np.uint8)
+    for at, by in HALVES[kind]:
+        out[:, at:at + 2] = np.array([std / by], "<f2").view(np.uint8)
     return out.tobytes()
 
 
@@ -114,10 +121,11 @@ def main():
     parser.add_argument("type", choices=MIXES)
     parser.add_argument("file", type=pathlib.Path)
     parser.add_argument("--dots1", action="store_true")
+    parser.add_argument("--tokenizer", type=pathlib.Path)
     parser.add_argument("--program", default=ROOT / "build/release/cli/vl2")
     args = parser.parse_args()
-    keys, two, layers = two_layers(args.model, args.program)
-    keys = {k: v for k, v in keys.items() if not k.startswith("vl2.") and k != "tokenizer.huggingface.json"}
+    keys, two, layers = two_layers(args.model, args.program, args.tokenizer)
+    keys = {k: v for k, v in keys.items() if not k.startswith("vl2.") and (args.tokenizer or k != "tokenizer.huggingface.json")}
     keys |= {k: (U32, layers) for k in keys if k.endswith(".block_count")}
     tensors = [t for t in two if not t[0].startswith("blk.1.")]
     tensors += [(f"blk.{i}.{n[6:]}", sizes) for i in range(1, layers) for n, sizes in two if n.startswith("blk.1.")]

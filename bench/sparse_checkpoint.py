@@ -4,7 +4,7 @@
     bench/sparse_checkpoint.py tiny /tmp/sparse-tiny && vl2 bench -m /tmp/sparse-tiny --stages load
 
 All weights are zero, so nothing that it says means anything; opening it, mapping it and paging it in costs what the
-real file costs, and it takes no room on the disk. The tokenizer is a miniature's.
+real file costs, and it takes no room on the disk. The tokenizer is a miniature's, or --tokenizer tokenizer.json.
 """
 import argparse
 import json
@@ -105,6 +105,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=MODELS)
     parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--tokenizer", type=pathlib.Path, default=MINI / "tokenizer.json")
     arguments = parser.parse_args()
     language = {**MODELS[arguments.model], "n_shared_experts": 2, "num_experts_per_tok": 6, "first_k_dense_replace": 1,
                 "max_position_embeddings": 4096}
@@ -117,8 +118,8 @@ def main():
     processor = {**json.loads((MINI / "processor_config.json").read_text()), "candidate_resolutions": sides, "patch_size": 14,
                  "downsample_ratio": 2}
     (arguments.folder / "processor_config.json").write_text(json.dumps(processor, indent=1))
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(MINI / name, arguments.folder)
+    shutil.copy(arguments.tokenizer, arguments.folder / "tokenizer.json")
+    shutil.copy(MINI / "tokenizer_config.json", arguments.folder)
     header, at = {}, 0
     for name, shape in tensors(language):
         size = 2
