@@ -7,7 +7,9 @@ if(VL2_SIMDE AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
         ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/rows_avx512.c
         ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/dot_avx512bf16.c
         ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/dot_amx.c
-        ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/attend_amx.c)
+        ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/attend_amx.c
+        ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/q_avx512vnni.c
+        ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/q_amx.c)
     vl2_flags(vl2_emulated)
     target_include_directories(vl2_emulated PRIVATE ${CMAKE_SOURCE_DIR}/src)
     target_compile_options(vl2_emulated PRIVATE -Wno-missing-prototypes -Wno-psabi)
@@ -16,7 +18,9 @@ if(VL2_SIMDE AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
         vl2_rows_avx512_fill=emulated_rows_avx512_fill
         vl2_dot_avx512bf16_fill=emulated_dot_avx512bf16_fill
         vl2_dot_amx_fill=emulated_dot_amx_fill
-        vl2_attend_amx_fill=emulated_attend_amx_fill)
+        vl2_attend_amx_fill=emulated_attend_amx_fill
+        vl2_q_avx512vnni_fill=emulated_q_avx512vnni_fill
+        vl2_q_amx_fill=emulated_q_amx_fill)
 endif()
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     # The loops of AVX-VNNI with a stand-in for its one instruction, for machines that have AVX2 only.

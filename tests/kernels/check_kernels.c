@@ -16,6 +16,8 @@ void emulated_rows_avx512_fill(vl2_kernels *out);
 void emulated_dot_avx512bf16_fill(vl2_kernels *out);
 void emulated_dot_amx_fill(vl2_kernels *out);
 void emulated_attend_amx_fill(vl2_kernels *out);
+void emulated_q_avx512vnni_fill(vl2_kernels *out);
+void emulated_q_amx_fill(vl2_kernels *out);
 #endif
 
 #if defined(VL2_HAVE_AVXVNNI)
@@ -112,6 +114,19 @@ static void nudge_a_row(float *y, size_t ldy, const void *x, size_t m, const voi
     if (m > 16) y[16 * ldy] *= 1.0000002f;
 }
 
+/* Kernels that have tiles: this machine's, or the emulated ones. */
+static bool with_tiles(vl2_kernels *out, const vl2_kernels *plain) {
+#if defined(VL2_HAVE_EMULATED)
+    *out = *plain;
+    emulated_dot_amx_fill(out);
+    emulated_q_amx_fill(out);
+    return true;
+#else
+    (void)plain;
+    return vl2_kernels_select(out, "amx");
+#endif
+}
+
 static size_t check_faults(const vl2_kernels *plain, uint64_t seed) {
     size_t missed = 0;
     whole = *plain;
@@ -128,12 +143,12 @@ static size_t check_faults(const vl2_kernels *plain, uint64_t seed) {
         if (fault == 9) k.quantized[0].pack_x = cut_x;
         if (fault == 7) k.to_bf16 = cut_bf16;
         if (fault == 8) { /* plain C has none */
-            if (!vl2_kernels_select(&k, NULL) || !k.tiles[VL2_BF16].product) continue;
+            if (!with_tiles(&k, plain)) continue;
             whole = k;
             k.tiles[VL2_BF16].product = skip_last_row;
         }
         if (fault == 11) {
-            if (!vl2_kernels_select(&k, NULL) || !k.q_tiles[0].product) continue;
+            if (!with_tiles(&k, plain)) continue;
             whole = k;
             k.q_tiles[0].product = nudge_a_row;
         }
@@ -164,16 +179,27 @@ static void add_level(totals *t, const char *level, const vl2_kernels *plain, co
     add_checks(t, &c);
 }
 
+/* Of a level whose other kernels are those of one that is checked. */
+static void add_quantized(totals *t, const char *level, const vl2_kernels *plain,
+                          const vl2_kernels *k, uint64_t seed) {
+    check c = {.level = level, .plain = plain, .k = k, .seed = seed};
+    check_quantized(&c);
+    add_checks(t, &c);
+}
+
 static void add_emulated(totals *t, const vl2_kernels *plain, uint64_t seed) {
 #if defined(VL2_HAVE_EMULATED)
-    vl2_kernels k = *plain;
+    vl2_kernels k = *plain, q = *plain;
     emulated_dot_avx512_fill(&k);
     emulated_rows_avx512_fill(&k);
     add_level(t, "avx512 (emulated)", plain, &k, seed);
+    emulated_q_avx512vnni_fill(&q);
+    add_quantized(t, "avx512vnni (emulated)", plain, &q, seed);
     emulated_dot_avx512bf16_fill(&k);
     add_level(t, "avx512bf16 (emulated)", plain, &k, seed);
     emulated_dot_amx_fill(&k);
     emulated_attend_amx_fill(&k);
+    emulated_q_amx_fill(&k);
     add_level(t, "amx (emulated)", plain, &k, seed);
 #else
     (void)t, (void)plain, (void)seed;
@@ -189,9 +215,7 @@ static void add_avxvnni(totals *t, const vl2_kernels *plain, uint64_t seed) {
         printf("skipped: avxvnni (this CPU has no AVX-VNNI, or AVX-512's)\n");
     if (!vl2_kernels_select(&k, "avx2")) return;
     emulated_q_avxvnni_fill(&k);
-    check c = {.level = "avxvnni (emulated)", .plain = plain, .k = &k, .seed = seed};
-    check_quantized(&c);
-    add_checks(t, &c);
+    add_quantized(t, "avxvnni (emulated)", plain, &k, seed);
 #else
     (void)t, (void)plain, (void)seed;
 #endif
