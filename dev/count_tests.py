@@ -3,9 +3,10 @@
 
     dev/count_tests.py BUILD [--title TEXT] [--add COUNTS.json] [ctest arguments…]
 
-Reads the output of cmocka and unittest programs; any other test counts as one case. A program that
-ran no case has failed, and so has one that ended badly though its cases passed (a leak, a race, a
-crash). Skipped cases are listed with what they said. --add sums the counts up in a file.
+Reads the output of cmocka and unittest programs; any other test counts as one case, and its lines
+that begin with "skipped: " as skipped ones. A program that ran no case has failed, and so has one
+that ended badly though its cases passed (a leak, a race, a crash). Skipped cases are listed with
+what they said. --add sums the counts up in a file.
 """
 import argparse
 import json
@@ -74,6 +75,7 @@ class Counts:
             self.add_unittest(name, text)
         elif status == "Passed":
             self.passed += 1
+            self.skipped += [f"{name}: {line[9:]}" for line in lines if line.startswith("skipped: ")]
         elif "Skipped" in status:
             self.skipped.append(f"{name}: {lines[-1] if lines else 'no reason given'}")
         if status != "Passed" and "Skipped" not in status and len(self.failed) == before:

@@ -50,21 +50,29 @@ if(VL2_ARM_CC AND VL2_ARM_EMULATOR AND NOT CMAKE_SYSTEM_PROCESSOR MATCHES "aarch
     set(arm_sources ${cpu}/kernels.c ${cpu}/features.c ${cpu}/ref/dot_c.c ${cpu}/ref/rows_c.c
         ${cpu}/ref/q_c.c ${CMAKE_SOURCE_DIR}/src/model/quant.c ${CMAKE_SOURCE_DIR}/src/model/quantize.c
         ${CMAKE_SOURCE_DIR}/src/model/quantize_plain.c
-        ${cpu}/arm/dot_neon.c ${cpu}/arm/rows_neon.c ${cpu}/arm/q_neon.c ${CMAKE_SOURCE_DIR}/src/model/dtype.c)
+        ${cpu}/arm/dot_neon.c ${cpu}/arm/rows_neon.c ${cpu}/arm/q_neon.c ${cpu}/arm/peak_neon.c
+        ${CMAKE_SOURCE_DIR}/src/model/dtype.c)
     foreach(file check_kernels.c check.c check_dots.c check_tiles.c check_attend.c check_rows.c check_q.c bench_level.c)
         list(APPEND arm_sources ${CMAKE_CURRENT_SOURCE_DIR}/${file})
     endforeach()
     set(arm_flags -std=c11 -O2 ${VL2_WARNINGS} -ffp-contract=off -D_POSIX_C_SOURCE=200809L
         -D_DEFAULT_SOURCE -I${CMAKE_SOURCE_DIR}/src -I${CMAKE_SOURCE_DIR}/include
         -I${CMAKE_SOURCE_DIR}/tests)
-    add_custom_command(OUTPUT check_kernels_arm DEPENDS ${arm_sources} ${cpu}/arm/q_dotprod.c
+    set(dotprod ${cpu}/arm/q_dotprod.c ${cpu}/arm/peak_dotprod.c)
+    set(i8mm ${cpu}/arm/q_i8mm.c ${cpu}/arm/peak_i8mm.c)
+    add_custom_command(OUTPUT check_kernels_arm DEPENDS ${arm_sources} ${dotprod} ${i8mm}
             ${cpu}/arm/q_neon.h
-        COMMAND ${VL2_ARM_CC} ${arm_flags} -march=armv8.2-a+dotprod -c ${cpu}/arm/q_dotprod.c
-            -o q_dotprod_arm.o
-        COMMAND ${VL2_ARM_CC} ${arm_flags} -static ${arm_sources} q_dotprod_arm.o
-            -o check_kernels_arm -lm)
+        COMMAND ${VL2_ARM_CC} ${arm_flags} -march=armv8.2-a+dotprod -c ${dotprod}
+        COMMAND ${VL2_ARM_CC} ${arm_flags} -march=armv8.2-a+dotprod+i8mm -c ${i8mm}
+        COMMAND ${VL2_ARM_CC} ${arm_flags} -static ${arm_sources} q_dotprod.o peak_dotprod.o q_i8mm.o
+            peak_i8mm.o -o check_kernels_arm -lm)
     add_custom_target(vl2_check_kernels_arm ALL DEPENDS check_kernels_arm)
     add_test(NAME check_kernels_arm
         COMMAND ${VL2_ARM_EMULATOR} ${CMAKE_CURRENT_BINARY_DIR}/check_kernels_arm)
     set_tests_properties(check_kernels_arm PROPERTIES LABELS "kernels;long" TIMEOUT 900)
+elseif(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+    add_test(NAME check_kernels_arm COMMAND ${CMAKE_COMMAND} -E echo
+        "skipped: gcc-aarch64-linux-gnu and qemu-user are not both installed")
+    set_tests_properties(check_kernels_arm PROPERTIES LABELS "kernels;long" SKIP_REGULAR_EXPRESSION
+        "skipped:")
 endif()

@@ -4,6 +4,11 @@
  * installed. Planted errors prove that the checks would see one. A run that checked nothing fails. */
 #include "kernels/check.h"
 
+#if defined(__aarch64__)
+#include "backend/cpu/features.h"
+#include "backend/cpu/peak_loops.h"
+#endif
+
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -179,6 +184,7 @@ static void add_level(totals *t, const char *level, const vl2_kernels *plain, co
     add_checks(t, &c);
 }
 
+#if defined(VL2_HAVE_EMULATED) || defined(VL2_HAVE_AVXVNNI)
 /* Of a level whose other kernels are those of one that is checked. */
 static void add_quantized(totals *t, const char *level, const vl2_kernels *plain,
                           const vl2_kernels *k, uint64_t seed) {
@@ -186,6 +192,7 @@ static void add_quantized(totals *t, const char *level, const vl2_kernels *plain
     check_quantized(&c);
     add_checks(t, &c);
 }
+#endif
 
 static void add_emulated(totals *t, const vl2_kernels *plain, uint64_t seed) {
 #if defined(VL2_HAVE_EMULATED)
@@ -203,7 +210,9 @@ static void add_emulated(totals *t, const vl2_kernels *plain, uint64_t seed) {
     add_level(t, "amx (emulated)", plain, &k, seed);
 #else
     (void)t, (void)plain, (void)seed;
-    printf("skipped: AVX-512 emulated (no SIMDe, or another kind of machine)\n");
+#if defined(__x86_64__)
+    printf("skipped: AVX-512 emulated (SIMDe is not installed)\n");
+#endif
 #endif
 }
 
@@ -211,14 +220,50 @@ static void add_emulated(totals *t, const vl2_kernels *plain, uint64_t seed) {
 static void add_avxvnni(totals *t, const vl2_kernels *plain, uint64_t seed) {
 #if defined(VL2_HAVE_AVXVNNI)
     vl2_kernels k;
-    if (!vl2_kernels_select(&k, "avxvnni"))
-        printf("skipped: avxvnni (this CPU has no AVX-VNNI, or AVX-512's)\n");
     if (!vl2_kernels_select(&k, "avx2")) return;
     emulated_q_avxvnni_fill(&k);
     add_quantized(t, "avxvnni (emulated)", plain, &k, seed);
 #else
     (void)t, (void)plain, (void)seed;
 #endif
+}
+
+#if defined(__aarch64__)
+/* What a peak is measured by runs on the level that it belongs to. */
+static void add_peaks(totals *t) {
+    const vl2_features f = vl2_features_detect();
+    const struct {
+        bool runs;
+        double (*count)(size_t rounds);
+        double of_round;
+    } loops[] = {{f.neon, vl2_peak_neon_f32, 8},
+                 {f.neon, vl2_peak_neon_int8, 32},
+                 {f.dotprod, vl2_peak_dotprod_int8, 32},
+                 {f.i8mm, vl2_peak_i8mm_int8, 64}};
+    for (size_t i = 0; i < sizeof loops / sizeof *loops; i++) {
+        if (!loops[i].runs) continue;
+        t->checks++;
+        if (loops[i].count(10) == 10 * VL2_PEAK_CHAINS * loops[i].of_round) continue;
+        printf("peak loop %zu\n", i);
+        t->failures++;
+    }
+}
+#endif
+
+/* Levels of this architecture that this CPU has not, whatever of them is emulated. */
+static void tell_missing(void) {
+#if defined(__x86_64__)
+    static const char *const all[] = {"avx2",       "avxvnni",    "avx512",
+                                      "avx512vnni", "avx512bf16", "amx"};
+#elif defined(__aarch64__)
+    static const char *const all[] = {"neon", "dotprod", "i8mm"};
+#else
+    static const char *const all[] = {"any above plain C"};
+#endif
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        vl2_kernels k;
+        if (!vl2_kernels_select(&k, all[i])) printf("skipped: %s (not in this CPU)\n", all[i]);
+    }
 }
 
 int main(int argc, char **argv) {
@@ -244,6 +289,10 @@ int main(int argc, char **argv) {
         if (strcmp(*l, "c") != 0) add_level(&t, *l, &plain, &k, seed);
     }
     if (only) return 0;
+#if defined(__aarch64__)
+    add_peaks(&t);
+#endif
+    tell_missing();
     add_emulated(&t, &plain, seed);
     add_avxvnni(&t, &plain, seed);
     t.failures += check_faults(&plain, seed);

@@ -54,11 +54,14 @@ bool vl2_features_use_tiles(void) {
 #if defined(__linux__)
 #include <sys/auxv.h>
 static bool has_dotprod(void) { return (getauxval(AT_HWCAP) >> 20 & 1u) != 0; } /* ASIMDDP */
+static bool has_i8mm(void) { return (getauxval(AT_HWCAP2) >> 13 & 1u) != 0; }   /* I8MM */
 #else
 static bool has_dotprod(void) { return false; }
+static bool has_i8mm(void) { return false; }
 #endif
 vl2_features vl2_features_detect(void) {
-    return (vl2_features){.neon = true, .dotprod = has_dotprod()};
+    const bool dotprod = has_dotprod();
+    return (vl2_features){.neon = true, .dotprod = dotprod, .i8mm = dotprod && has_i8mm()};
 }
 bool vl2_features_use_tiles(void) { return false; }
 #else

@@ -13,6 +13,7 @@ typedef struct vl2_features {
     bool amx;        /* tiles and their BF16 products on top */
     bool neon;
     bool dotprod; /* 8-bit dot products on top */
+    bool i8mm;    /* and products of 8-bit matrices */
 } vl2_features;
 
 vl2_features vl2_features_detect(void);

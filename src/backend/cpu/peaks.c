@@ -30,6 +30,10 @@ static const loop LOOPS[] = {
     {"avx512vnni", vl2_peak_avx512_f32, NULL, vl2_peak_avx512vnni_int8},
     {"avx512bf16", vl2_peak_avx512_f32, vl2_peak_avx512bf16_bf16, vl2_peak_avx512vnni_int8},
     {"amx", vl2_peak_avx512_f32, vl2_peak_amx_bf16, vl2_peak_amx_int8},
+#elif defined(__aarch64__)
+    {"neon", vl2_peak_neon_f32, NULL, vl2_peak_neon_int8},
+    {"dotprod", vl2_peak_neon_f32, NULL, vl2_peak_dotprod_int8},
+    {"i8mm", vl2_peak_neon_f32, NULL, vl2_peak_i8mm_int8},
 #endif
 };
 
