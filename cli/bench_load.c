@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,22 +31,34 @@ static vl2_status first_token(bench *b, vl2_error *err) {
     return status;
 }
 
-/* Asks the system to forget what it holds of the model's files: only clean pages nobody maps go. */
+/* Asks the system to forget what it holds of a file: only clean pages nobody maps go. */
+static void forget_file(const char *file) {
+    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return;
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    close(fd);
+}
+
+/* Of all that opening a model reads: files with tensors, and what lies beside them (configuration,
+ * vocabulary). */
 static vl2_status forget_files(const bench *b, vl2_error *err) {
     vl2_dev_checkpoint *checkpoint = NULL;
     VL2_TRY(vl2_dev_checkpoint_open(&checkpoint, b->path, err));
     const char *last = "";
     for (size_t i = 0; i < vl2_dev_checkpoint_count(checkpoint); i++) {
         const char *file = vl2_dev_checkpoint_at(checkpoint, i).file;
-        if (!file || !strcmp(file, last)) continue;
-        int fd = open(file, O_RDONLY | O_CLOEXEC);
-        if (fd >= 0) {
-            (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-            close(fd);
-        }
-        last = file;
+        if (file && strcmp(file, last) != 0) forget_file(file);
+        if (file) last = file;
     }
     vl2_dev_checkpoint_close(checkpoint);
+    if (b->options->mmproj) forget_file(b->options->mmproj);
+    char name[4096];
+    DIR *folder = opendir(b->path); /* NULL: a single file */
+    for (struct dirent *entry; folder && (entry = readdir(folder));) {
+        int size = snprintf(name, sizeof name, "%s/%s", b->path, entry->d_name);
+        if (size > 0 && (size_t)size < sizeof name) forget_file(name);
+    }
+    if (folder) closedir(folder);
     return VL2_OK;
 }
 

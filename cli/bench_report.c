@@ -34,17 +34,27 @@ static void write_table(const bench *b) {
     for (size_t i = 0; i < b->n_rows; i++) write_row(&b->rows[i]);
 }
 
+static void csv_row(const vl2_info *info, const bench_row *r) {
+    printf("\"%s\",%s,%s,%d,%s,\"%s\",%zu,%zu,%.4f,%.4f,%.4f,%s,%.2f,%s,%.0f,%.0f\n", info->name,
+           info->compute, info->cpu_level, info->threads, r->stage, r->what, r->size, r->context,
+           r->ms, r->best_ms, r->rate, r->unit, r->share, r->bound, r->planned, r->taken);
+}
+
+/* The peaks are rows, too, in front. */
 static void write_csv(const bench *b) {
     const vl2_info *info = vl2_engine_info(b->engine);
+    bench_row peaks[] = {
+        {.stage = "peak", .what = "float32", .rate = b->peaks.f32_gflops, .unit = "GFLOP/s"},
+        {.stage = "peak", .what = "bfloat16", .rate = b->peaks.bf16_gflops, .unit = "GFLOP/s"},
+        {.stage = "peak", .what = "int8", .rate = b->peaks.int8_gops, .unit = "GOP/s"},
+        {.stage = "peak", .what = "memory", .rate = b->peaks.read_gb_s, .unit = "GB/s"}};
     printf("model,compute,cpu_level,threads,stage,of,size,context,ms,best_ms,rate,unit,"
            "share_percent,peak,planned_bytes,taken_bytes\n");
-    for (size_t i = 0; i < b->n_rows; i++) {
-        const bench_row *r = &b->rows[i];
-        printf("\"%s\",%s,%s,%d,%s,\"%s\",%zu,%zu,%.4f,%.4f,%.4f,%s,%.2f,%s,%.0f,%.0f\n",
-               info->name, info->compute, info->cpu_level, info->threads, r->stage, r->what,
-               r->size, r->context, r->ms, r->best_ms, r->rate, r->unit, r->share, r->bound,
-               r->planned, r->taken);
+    for (size_t i = 0; i < sizeof peaks / sizeof *peaks; i++) {
+        peaks[i].bound = "";
+        csv_row(info, &peaks[i]);
     }
+    for (size_t i = 0; i < b->n_rows; i++) csv_row(info, &b->rows[i]);
 }
 
 static vl2_status json_row(vl2_buf *out, const bench_row *r, vl2_error *err) {

@@ -214,9 +214,13 @@ static vl2_status some_steps(double *ms, bench *b, decoding *d, size_t n, vl2_er
     return VL2_OK;
 }
 
-/* What one token's step reads at least: the weights that it meets, and the cache behind it. */
-static double bytes_of_step(const bench *b, size_t context) {
-    return b->work.token_bytes + (double)(context * vl2_engine_info(b->engine)->kv_bytes_per_token);
+/* What a step of n sequences reads at least: the weights that it meets, each once, and the cache behind
+ * them, which they share. Which experts it meets is not known: as many as if all were chosen alike. */
+static double bytes_of_step(const bench *b, size_t n, size_t context) {
+    double left = 1, chosen = b->work.chosen_experts;
+    for (size_t i = 0; i < n; i++) left *= 1 - chosen;
+    return b->work.token_bytes + b->work.expert_bytes * ((1 - left) / chosen - 1) +
+           (double)(context * vl2_engine_info(b->engine)->kv_bytes_per_token);
 }
 
 static vl2_status time_steps(bench *b, decoding *d, size_t n, size_t context, vl2_error *err) {
@@ -236,8 +240,9 @@ static vl2_status time_steps(bench *b, decoding *d, size_t n, size_t context, vl
     row->size = n;
     row->context = context;
     bench_rate(row, (double)n, "tokens/s");
-    if (n == 1 && b->peaks.read_gb_s > 0) {
-        row->share = bytes_of_step(b, context) / (row->ms / 1e3) / (b->peaks.read_gb_s * 1e9) * 100;
+    if (b->peaks.read_gb_s > 0) {
+        row->share =
+            bytes_of_step(b, n, context) / (row->ms / 1e3) / (b->peaks.read_gb_s * 1e9) * 100;
         row->bound = "memory";
     }
     return VL2_OK;

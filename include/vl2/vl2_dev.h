@@ -71,6 +71,8 @@ typedef struct vl2_dev_work {
     double attention_flops;               /* of one token for each token that it sees */
     double head_flops;                    /* of one token's logits */
     double token_bytes;                   /* of weights read for one token alone, with its logits */
+    double expert_bytes;                  /* of those, of the experts that it chose */
+    double chosen_experts;                /* of a layer's, as a share */
     /* the products that do most of it: "float32", "bfloat16" or "int8" */
     const char *vision_product, *projector_product, *token_product;
 } vl2_dev_work;

@@ -50,6 +50,15 @@ static double mat_bytes(const vl2_mat *mat) {
     return (double)row * (double)mat->rows;
 }
 
+static double expert_bytes(const vl2_weights *w, const vl2_language_config *lang) {
+    double bytes = 0;
+    for (size_t i = 0; i < lang->layers; i++) {
+        if (w->layers[i].is_moe)
+            bytes += (double)lang->experts_per_token * mlp_sum(&w->layers[i].experts[0], mat_bytes);
+    }
+    return bytes;
+}
+
 /* The product that the backend makes of weights of a type: it rounds its input to their kind. */
 static const char *product_of(const vl2_engine *engine, const vl2_mat *mat) {
     if (engine->be->kv_type == VL2_F32 || !mat->data) return "float32";
@@ -76,6 +85,9 @@ vl2_dev_work vl2_dev_work_of(const vl2_engine *engine) {
         .attention_flops = 2.0 * (double)(lang->layers * lang->heads) * dims,
         .head_flops = 2 * mat_size(&w->head),
         .token_bytes = bytes,
+        .expert_bytes = expert_bytes(w, lang),
+        .chosen_experts =
+            lang->experts ? (double)lang->experts_per_token / (double)lang->experts : 1,
         .vision_product = product_of(engine, sees ? &w->vision.blocks[0].fc1.w : &w->head),
         .projector_product = product_of(engine, sees ? &w->projector.layers[0].w : &w->head),
         .token_product = product_of(engine, last->is_moe ? &last->experts[0].gate : &last->o.w),

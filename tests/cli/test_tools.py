@@ -127,7 +127,12 @@ class Bench(ProgramTest):
              "--decode-tokens", "2")
 
     def rows(self, *words):
-        return list(csv.DictReader(io.StringIO(self.good("bench", *words, *self.SHORT, "--csv"))))
+        rows = list(csv.DictReader(io.StringIO(self.good("bench", *words, *self.SHORT, "--csv"))))
+        peaks = {row["of"]: float(row["rate"]) for row in rows[:4]}
+        self.assertEqual({row["stage"] for row in rows[:4]}, {"peak"})
+        self.assertEqual(list(peaks), ["float32", "bfloat16", "int8", "memory"])
+        self.assertGreater(min(peaks["float32"], peaks["memory"]), 0)
+        return rows[4:]
 
     def test_table_json_csv(self):
         stages = ["load"] * 4 + ["image"] * 2 + ["vision", "projector", "prefill", "decode", "decode"] + ["memory"] * 2
@@ -140,6 +145,8 @@ class Bench(ProgramTest):
         self.assertGreater(out["peaks"]["read_gb_s"], 0)
         rows = self.rows("-m", MINI, "--stages", "vision,decode")
         self.assertEqual([r["stage"] for r in rows], ["vision", "projector", "decode", "decode"])
+        for row in rows: # several sequences, too: what they read together
+            self.assertGreater(float(row["share_percent"]), 0, row)
         decode = [(r["size"], r["context"]) for r in rows if r["stage"] == "decode"]
         self.assertEqual(decode, [("1", "70"), ("3", "70")])
 
