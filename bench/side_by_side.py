@@ -2,7 +2,7 @@
 """vl2 beside other programs on the same machine, in turns: prefill and decoding of text halves, in tokens a second.
 
     bench/side_by_side.py tiny-Q4_K_M.gguf --other llama.cpp=./driver-llama --other ik=./driver-ik,tiny-Q4_K_M-dots1.gguf
-                          [--rounds 3] [--threads 2] [prefill:512 prefill:2048 decode:100 decode:4000]
+                          [--rounds 3] [--repeat 2] [--threads 2] [prefill:512 prefill:2048 decode:100 decode:4000]
 
 Files by bench/made_up_gguf.py; an --other is NAME=DRIVER[,FILE], a program of bench/llama_driver.cpp, with a file of its
 own where it cannot read the first. Told are medians of all rounds, the best in brackets, and what vl2's is of each
@@ -22,7 +22,7 @@ def ours(args, told, shares):
     sizes = {kind: ",".join(w.split(":")[1] for w in args.what if w.startswith(kind)) for kind in ("prefill", "decode")}
     stages = [kind for kind, n in sizes.items() if n]
     words = [args.program, "bench", "-q", "-m", args.file, "--threads", str(args.threads), "--stages", ",".join(stages),
-             "--sequences", "1", "--repeat", "2", "--json"]
+             "--sequences", "1", "--repeat", str(args.repeat), "--json"]
     words += ["--prompt", sizes["prefill"]] * bool(sizes["prefill"]) + ["--context", sizes["decode"]] * bool(sizes["decode"])
     for row in json.loads(subprocess.run(words, check=True, capture_output=True).stdout)["stages"]:
         if row["stage"] in stages:
@@ -32,7 +32,7 @@ def ours(args, told, shares):
 
 
 def others(args, name, driver, file, told):
-    done = subprocess.run([driver, file, str(args.threads), "2", *args.what], check=True, capture_output=True, text=True)
+    done = subprocess.run([driver, file, str(args.threads), str(args.repeat), *args.what], check=True, capture_output=True, text=True)
     for line in done.stdout.splitlines():
         what, median, _ = line.split("\t")
         told[name, what].append(float(median))
@@ -44,6 +44,7 @@ def main():
     parser.add_argument("what", nargs="*", default=["prefill:512", "prefill:2048", "decode:100", "decode:4000"])
     parser.add_argument("--other", action="append", default=[], metavar="NAME=DRIVER[,FILE]")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=2, help="of each measure in a round")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--program", default=ROOT / "build/release/cli/vl2")
     args = parser.parse_intermixed_args()

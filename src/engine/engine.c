@@ -98,7 +98,7 @@ static void fill_info(vl2_engine *engine, const vl2_engine_options *options) {
         .parameters = engine->weights.parameters,
         .activated_parameters = engine->weights.activated,
         .weight_bytes = engine->checkpoint ? vl2_checkpoint_bytes(engine->checkpoint)
-                                           : engine->weights.parameters * 2,
+                                           : engine->weights.owned_bytes,
         .vocab_size = lang->vocab,
         .hidden_size = lang->hidden,
         .layers = lang->layers,

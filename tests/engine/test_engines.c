@@ -248,6 +248,12 @@ static void test_dummy(void **state) {
     assert_int_equal(vl2_tokenize(&none, &n, engine, "a", 1, &err), VL2_ERR_UNSUPPORTED);
     assert_false(vl2_is_eos(engine, 1));
     assert_int_equal(vl2_dev_engine_dummy(&engine, "huge", NULL, NULL), VL2_ERR_ARGUMENT);
+    char shapes[MAX_PATH_SIZE];
+    vl2_engine *wide;
+    snprintf(shapes, sizeof shapes, "%.400s:F32", path);
+    must(err, vl2_dev_engine_dummy(&wide, shapes, &options, &err));
+    assert_true(vl2_engine_info(wide)->weight_bytes > vl2_engine_info(engine)->weight_bytes);
+    vl2_engine_close(wide);
     vl2_session_free(session);
     vl2_batch_free(batch);
     vl2_engine_close(engine);
