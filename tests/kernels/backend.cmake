@@ -60,12 +60,14 @@ if(VL2_ARM_CC AND VL2_ARM_EMULATOR AND NOT CMAKE_SYSTEM_PROCESSOR MATCHES "aarch
         -I${CMAKE_SOURCE_DIR}/tests)
     set(dotprod ${cpu}/arm/q_dotprod.c ${cpu}/arm/peak_dotprod.c)
     set(i8mm ${cpu}/arm/q_i8mm.c ${cpu}/arm/peak_i8mm.c)
-    add_custom_command(OUTPUT check_kernels_arm DEPENDS ${arm_sources} ${dotprod} ${i8mm}
+    set(bf16 ${cpu}/arm/dot_bf16.c ${cpu}/arm/peak_bf16.c)
+    add_custom_command(OUTPUT check_kernels_arm DEPENDS ${arm_sources} ${dotprod} ${i8mm} ${bf16}
             ${cpu}/arm/q_neon.h
         COMMAND ${VL2_ARM_CC} ${arm_flags} -march=armv8.2-a+dotprod -c ${dotprod}
         COMMAND ${VL2_ARM_CC} ${arm_flags} -march=armv8.2-a+dotprod+i8mm -c ${i8mm}
+        COMMAND ${VL2_ARM_CC} ${arm_flags} -march=armv8.2-a+bf16 -c ${bf16}
         COMMAND ${VL2_ARM_CC} ${arm_flags} -static ${arm_sources} q_dotprod.o peak_dotprod.o q_i8mm.o
-            peak_i8mm.o -o check_kernels_arm -lm)
+            peak_i8mm.o dot_bf16.o peak_bf16.o -o check_kernels_arm -lm)
     add_custom_target(vl2_check_kernels_arm ALL DEPENDS check_kernels_arm)
     add_test(NAME check_kernels_arm
         COMMAND ${VL2_ARM_EMULATOR} ${CMAKE_CURRENT_BINARY_DIR}/check_kernels_arm)

@@ -239,7 +239,8 @@ static void add_peaks(totals *t) {
     } loops[] = {{f.neon, vl2_peak_neon_f32, 8},
                  {f.neon, vl2_peak_neon_int8, 32},
                  {f.dotprod, vl2_peak_dotprod_int8, 32},
-                 {f.i8mm, vl2_peak_i8mm_int8, 64}};
+                 {f.i8mm, vl2_peak_i8mm_int8, 64},
+                 {f.bf16, vl2_peak_bfdot_bf16, 16}};
     for (size_t i = 0; i < sizeof loops / sizeof *loops; i++) {
         if (!loops[i].runs) continue;
         t->checks++;
@@ -256,7 +257,7 @@ static void tell_missing(void) {
     static const char *const all[] = {"avx2",       "avxvnni",    "avx512",
                                       "avx512vnni", "avx512bf16", "amx"};
 #elif defined(__aarch64__)
-    static const char *const all[] = {"neon", "dotprod", "i8mm"};
+    static const char *const all[] = {"neon", "dotprod", "i8mm", "bf16"};
 #else
     static const char *const all[] = {"any above plain C"};
 #endif

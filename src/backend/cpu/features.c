@@ -55,13 +55,16 @@ bool vl2_features_use_tiles(void) {
 #include <sys/auxv.h>
 static bool has_dotprod(void) { return (getauxval(AT_HWCAP) >> 20 & 1u) != 0; } /* ASIMDDP */
 static bool has_i8mm(void) { return (getauxval(AT_HWCAP2) >> 13 & 1u) != 0; }   /* I8MM */
+static bool has_bf16(void) { return (getauxval(AT_HWCAP2) >> 14 & 1u) != 0; }   /* BF16 */
 #else
 static bool has_dotprod(void) { return false; }
 static bool has_i8mm(void) { return false; }
+static bool has_bf16(void) { return false; }
 #endif
 vl2_features vl2_features_detect(void) {
-    const bool dotprod = has_dotprod();
-    return (vl2_features){.neon = true, .dotprod = dotprod, .i8mm = dotprod && has_i8mm()};
+    const bool dotprod = has_dotprod(), i8mm = dotprod && has_i8mm();
+    return (vl2_features){
+        .neon = true, .dotprod = dotprod, .i8mm = i8mm, .bf16 = i8mm && has_bf16()};
 }
 bool vl2_features_use_tiles(void) { return false; }
 #else

@@ -14,6 +14,7 @@ typedef struct vl2_features {
     bool neon;
     bool dotprod; /* 8-bit dot products on top */
     bool i8mm;    /* and products of 8-bit matrices */
+    bool bf16;    /* and BF16 dot products */
 } vl2_features;
 
 vl2_features vl2_features_detect(void);

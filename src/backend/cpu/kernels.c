@@ -28,6 +28,7 @@ static bool has_amx(const vl2_features *f) { return f->amx && vl2_features_use_t
 static bool has_neon(const vl2_features *f) { return f->neon; }
 static bool has_dotprod(const vl2_features *f) { return f->dotprod; }
 static bool has_i8mm(const vl2_features *f) { return f->i8mm; }
+static bool has_bf16(const vl2_features *f) { return f->bf16; }
 #endif
 
 static const level LADDER[] = {
@@ -43,6 +44,7 @@ static const level LADDER[] = {
     {"neon", has_neon, {vl2_dot_neon_fill, vl2_rows_neon_fill, vl2_q_neon_fill}},
     {"dotprod", has_dotprod, {vl2_q_dotprod_fill}},
     {"i8mm", has_i8mm, {vl2_q_i8mm_fill}},
+    {"bf16", has_bf16, {vl2_dot_bf16_fill}},
 #endif
 };
 enum { N_LEVELS = sizeof LADDER / sizeof LADDER[0] };
@@ -77,8 +79,11 @@ const char *const *vl2_kernels_levels(void) {
         {"c", "avx2", "avx512", "avx512vnni", "avx512bf16"},
         {"c", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx"}};
 #elif defined(__aarch64__)
-    static const char *const NAMES[][N_LEVELS + 1] = {
-        {"c"}, {"c", "neon"}, {"c", "neon", "dotprod"}, {"c", "neon", "dotprod", "i8mm"}};
+    static const char *const NAMES[][N_LEVELS + 1] = {{"c"},
+                                                      {"c", "neon"},
+                                                      {"c", "neon", "dotprod"},
+                                                      {"c", "neon", "dotprod", "i8mm"},
+                                                      {"c", "neon", "dotprod", "i8mm", "bf16"}};
 #else
     static const char *const NAMES[][N_LEVELS + 1] = {{"c"}};
 #endif

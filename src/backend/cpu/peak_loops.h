@@ -17,6 +17,7 @@ double vl2_peak_neon_f32(size_t rounds);
 double vl2_peak_neon_int8(size_t rounds);
 double vl2_peak_dotprod_int8(size_t rounds);
 double vl2_peak_i8mm_int8(size_t rounds);
+double vl2_peak_bfdot_bf16(size_t rounds);
 
 /* Twelve chains hide the latency of two units; what they end in must be wanted. (An asm inside the
  * loop would keep the chains in memory.) */

@@ -34,6 +34,7 @@ static const loop LOOPS[] = {
     {"neon", vl2_peak_neon_f32, NULL, vl2_peak_neon_int8},
     {"dotprod", vl2_peak_neon_f32, NULL, vl2_peak_dotprod_int8},
     {"i8mm", vl2_peak_neon_f32, NULL, vl2_peak_i8mm_int8},
+    {"bf16", vl2_peak_neon_f32, vl2_peak_bfdot_bf16, vl2_peak_i8mm_int8},
 #endif
 };
 

@@ -9,5 +9,6 @@ void vl2_rows_neon_fill(vl2_kernels *out);
 void vl2_q_neon_fill(vl2_kernels *out);
 void vl2_q_dotprod_fill(vl2_kernels *out);
 void vl2_q_i8mm_fill(vl2_kernels *out);
+void vl2_dot_bf16_fill(vl2_kernels *out);
 
 #endif
