@@ -149,7 +149,8 @@ VL2_QINLINE void q_tile(float *const y[ROWS], const q_rows *x, const vl2_qpanel 
                         size_t k0, size_t kn, const vl2_qkind kind) {
     float32x4_t sums[ROW_PAIRS][PAIRS];
     VL2_QEACH(p, ROW_PAIRS)
-    VL2_QEACH(c, PAIRS) sums[p][c] =
+    VL2_QEACH(c, PAIRS)
+    sums[p][c] =
         k0 ? vcombine_f32(vld1_f32(y[2 * p] + from + 2 * c), vld1_f32(y[2 * p + 1] + from + 2 * c))
            : vdupq_n_f32(0.0f);
     for (size_t at = 0; at < kn; at += VL2_QUNIT_MAX, w++) {
