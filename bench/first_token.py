@@ -19,7 +19,7 @@ PROMPT = "What is the capital of France?"
 
 def warm(model):
     """Every byte of it read once."""
-    for file in sorted(model.iterdir()) if model.is_dir() else [model]:
+    for file in filter(pathlib.Path.is_file, model.iterdir()) if model.is_dir() else [model]:
         with open(file, "rb", buffering=0) as data:
             while data.read(8 << 20):
                 pass

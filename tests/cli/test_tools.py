@@ -2,13 +2,14 @@
 import csv
 import io
 import json
+import re
 import struct
 import subprocess
 import sys
 import unittest
 import xml.dom.minidom
 
-from program import CASES, GOLDEN, MINI, SOURCE, ProgramTest, case, vl2
+from program import CASES, GOLDEN, MINI, PROGRAM, SOURCE, ProgramTest, case, vl2
 
 
 def safetensors(path):
@@ -163,6 +164,17 @@ class Bench(ProgramTest):
         done = subprocess.run([*draw, self.write("c.csv", "a,b\n1,2\n")], capture_output=True, text=True)
         self.assertEqual(done.returncode, 2)
         self.assertIn("c.csv", done.stderr)
+
+    def test_first_token(self):
+        """first_token.py times whole runs, and does not time one that failed."""
+        words = [sys.executable, SOURCE / "bench/first_token.py", "--repeat", "2", "--program"]
+        done = subprocess.run([*words, PROGRAM, MINI], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        first, ended = (float(x) for x in re.findall(r"([\d.]+) ms \(least", done.stdout))
+        self.assertTrue(0 < first <= ended, done.stdout)
+        done = subprocess.run([*words, PROGRAM, self.write("none.gguf", "no model")], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("none.gguf", done.stderr)
 
     def test_stages_are_chosen(self):
         self.assertEqual([r["stage"] for r in self.rows("-m", MINI, "--stages", "decode,vision")],
