@@ -151,6 +151,7 @@ vl2_status cli_models_engine_options(vl2_engine_options *out, const cli_options 
     out->cpu_level = options->cpu;
     out->mmproj = options->mmproj;
     if (options->compute && !strcmp(options->compute, "f32")) out->compute = VL2_COMPUTE_F32;
+    if (options->vision && !strcmp(options->vision, "int8")) out->vision = VL2_VISION_INT8;
     if (options->verbose) out->log = log_line;
     if (!options->quiet) out->progress = cli_progress_stage;
     for (; options->cpu && *levels; levels++) {

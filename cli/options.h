@@ -37,7 +37,7 @@ typedef struct cli_list { /* of an option that may be given several times */
 } cli_list;
 
 typedef struct cli_options {
-    const char *model, *cpu, *compute;
+    const char *model, *cpu, *compute, *vision;
     size_t threads, ctx_size;
 
     cli_list images, arguments;

@@ -87,6 +87,9 @@ VL2_API const char *vl2_build_features(void); /* "jpeg png webp …; draw; …",
 
 typedef struct vl2_engine vl2_engine;
 typedef enum vl2_compute { VL2_COMPUTE_AUTO, VL2_COMPUTE_F32 } vl2_compute;
+/* How the vision tower multiplies: AUTO: as the file has its weights; INT8: weights and activations are
+ * rounded to bytes, at load and on the way (docs/QUANTIZATION.md says what that costs and brings). */
+typedef enum vl2_vision { VL2_VISION_AUTO, VL2_VISION_INT8 } vl2_vision;
 typedef void (*vl2_log_fn)(void *user, const char *line);
 /* `done` of `total` units of `stage` ("loading", "image", "vision", "prefill", "decode"). */
 typedef void (*vl2_progress_fn)(void *user, const char *stage, size_t done, size_t total);
@@ -105,6 +108,7 @@ typedef struct vl2_engine_options {
     void *progress_user;
     size_t kv_contexts; /* where kv_tokens is 0: the pool holds so many times ctx_tokens; 0: 1 */
     const char *mmproj; /* the GGUF file with the vision half of a GGUF model; NULL: none */
+    vl2_vision vision;  /* INT8 takes memory for its weights, and not together with F32 */
 } vl2_engine_options;
 
 typedef struct vl2_info {

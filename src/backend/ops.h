@@ -70,6 +70,12 @@ typedef struct vl2_attn {
 } vl2_attn;
 
 typedef struct vl2_ops {
+    /* Weights as bytes with a scale for each output, made once for `linear` alone, which then rounds x to
+     * bytes, too, with a scale for each row (more where a row has outliers). int8_bytes: the memory that
+     * takes, 0 where rows are too long; to_int8 fills it (aligned to VL2_ALIGN) and makes *out a matrix
+     * of type VL2_I8 over it. w: any type; no longer needed afterwards. */
+    size_t (*int8_bytes)(const vl2_mat *w);
+    void (*to_int8)(vl2_backend *be, vl2_mat *out, void *memory, const vl2_mat *w);
     /* y[M,N] = epilogue(x[M,K] w[N,K]^T + b[N]). exact: x is never rounded (routers). */
     void (*linear)(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx, size_t m,
                    const vl2_mat *w, const vl2_vec *b, vl2_epilogue epilogue, bool exact);

@@ -162,7 +162,7 @@ vl2_dev_memory vl2_dev_memory_of(const vl2_engine *engine, size_t chunk_tokens) 
     size_t blocks = engine->ctx_tokens / VL2_KV_BLOCK + 1;
     return (vl2_dev_memory){
         .weights_mapped = engine->checkpoint ? vl2_checkpoint_bytes(engine->checkpoint) : 0,
-        .weights_copied = engine->weights.owned_bytes,
+        .weights_copied = engine->weights.owned_bytes + engine->int8_bytes,
         .kv_pool = vl2_kv_pool_bytes(lang, engine->be->kv_type, engine->kv_tokens),
         .step_scratch = vl2_batch_plan(engine, rows, 1),
         .vision_scratch = vl2_rows_plan(&engine->config),

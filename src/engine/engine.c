@@ -34,6 +34,14 @@ vl2_status vl2_engine_options_read(vl2_engine_options *out, const vl2_engine_opt
         return vl2_fail(err, VL2_ERR_ARGUMENT, "compute is %d, expected auto or f32",
                         (int)out->compute);
     }
+    if (out->vision != VL2_VISION_AUTO && out->vision != VL2_VISION_INT8) {
+        return vl2_fail(err, VL2_ERR_ARGUMENT, "vision is %d, expected auto or int8",
+                        (int)out->vision);
+    }
+    if (out->vision == VL2_VISION_INT8 && out->compute == VL2_COMPUTE_F32) {
+        return vl2_fail(err, VL2_ERR_ARGUMENT,
+                        "vision int8 rounds to bytes and compute f32 rounds nothing: leave one out");
+    }
     if (out->kv_contexts > MAX_CONTEXTS) {
         return vl2_fail(err, VL2_ERR_LIMIT, "kv_contexts is %zu, expected at most %d",
                         out->kv_contexts, MAX_CONTEXTS);
@@ -144,6 +152,21 @@ static void log_start(const vl2_engine *engine) {
     }
 }
 
+/* The vision tower's weights as bytes, in memory of the engine's own. */
+static vl2_status make_int8(vl2_engine *engine, vl2_error *err) {
+    if (!engine->config.has_vision) return VL2_OK;
+    const double begun = vl2_engine_clock_ms();
+    const size_t layers = engine->config.vision.layers;
+    const size_t bytes = vl2_int8_plan(engine->be, &engine->weights.vision, layers);
+    engine->int8 = vl2_mem_map(bytes);
+    if (!engine->int8) return vl2_fail_memory(err, "the vision tower's weights in int8", bytes);
+    engine->int8_bytes = bytes;
+    vl2_int8_make(engine->be, &engine->weights.vision, layers, engine->int8);
+    vl2_engine_log(engine, "vision tower in int8: %.1f MB of weights, made in %.0f ms",
+                   (double)bytes * 1e-6, vl2_engine_clock_ms() - begun);
+    return VL2_OK;
+}
+
 vl2_status vl2_engine_start(vl2_engine *engine, const vl2_engine_options *options, const char *name,
                             vl2_error *err) {
     const vl2_language_config *lang = &engine->config.lang;
@@ -161,7 +184,7 @@ vl2_status vl2_engine_start(vl2_engine *engine, const vl2_engine_options *option
     VL2_TRY(vl2_backend_create(&engine->be, &be, err));
     VL2_TRY(vl2_kv_pool_create(&engine->kv, lang, engine->be->kv_type, engine->kv_tokens, err));
     fill_info(engine, options);
-    return VL2_OK;
+    return options->vision == VL2_VISION_INT8 ? make_int8(engine, err) : VL2_OK;
 }
 
 /* Asks for the files' pages, so that the first answer does not wait for each of them. */
@@ -230,6 +253,7 @@ void vl2_engine_close(vl2_engine *engine) {
     vl2_backend_free(engine->be);
     vl2_tokenizer_close(engine->tokenizer);
     vl2_weights_free(&engine->weights);
+    if (engine->int8) vl2_mem_unmap(engine->int8, engine->int8_bytes);
     vl2_checkpoint_close(engine->checkpoint);
     vl2_mem_free(engine->name);
     vl2_mem_free(engine);

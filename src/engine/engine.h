@@ -16,6 +16,7 @@
 #include "model/weights.h"
 #include "output/stream.h"
 #include "prompt/tokenizer.h"
+#include "vision/int8.h"
 #include "vision/projector.h"
 #include "vision/siglip.h"
 
@@ -32,6 +33,8 @@ struct vl2_engine {
     vl2_config config;
     vl2_checkpoint *checkpoint; /* NULL with made-up weights */
     vl2_weights weights;
+    void *int8; /* weights of the vision tower as bytes, or NULL */
+    size_t int8_bytes;
     vl2_tokenizer *tokenizer; /* NULL with made-up weights */
     vl2_backend *be;
     vl2_kv_pool *kv;

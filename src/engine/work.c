@@ -62,7 +62,7 @@ static double expert_bytes(const vl2_weights *w, const vl2_language_config *lang
 /* The product that the backend makes of weights of a type: it rounds its input to their kind. */
 static const char *product_of(const vl2_engine *engine, const vl2_mat *mat) {
     if (engine->be->kv_type == VL2_F32 || !mat->data) return "float32";
-    if (vl2_dtype_of(mat->type)->block > 1) return "int8";
+    if (vl2_dtype_of(mat->type)->block > 1 || mat->type == VL2_I8) return "int8";
     return mat->type == VL2_BF16 ? "bfloat16" : "float32";
 }
 

@@ -9,11 +9,13 @@
 
 #include <string.h>
 
+enum { FILLS = 4 };
+
 /* One rung of the ladder. */
 typedef struct level {
     const char *name;
     bool (*runs)(const vl2_features *f);
-    void (*fill[3])(vl2_kernels *out);
+    void (*fill[FILLS])(vl2_kernels *out);
 } level;
 
 static bool always(const vl2_features *f) { return f != NULL; }
@@ -32,17 +34,17 @@ static bool has_bf16(const vl2_features *f) { return f->bf16; }
 #endif
 
 static const level LADDER[] = {
-    {"c", always, {vl2_dot_c_fill, vl2_rows_c_fill, vl2_q_c_fill}},
+    {"c", always, {vl2_dot_c_fill, vl2_rows_c_fill, vl2_q_c_fill, vl2_bytes_c_fill}},
 #if defined(__x86_64__)
-    {"avx2", has_avx2, {vl2_dot_avx2_fill, vl2_rows_avx2_fill, vl2_q_avx2_fill}},
-    {"avxvnni", has_avxvnni, {vl2_q_avxvnni_fill}},
+    {"avx2", has_avx2, {vl2_dot_avx2_fill, vl2_rows_avx2_fill, vl2_q_avx2_fill, vl2_bytes_avx2_fill}},
+    {"avxvnni", has_avxvnni, {vl2_q_avxvnni_fill, vl2_bytes_avxvnni_fill}},
     {"avx512", has_avx512, {vl2_dot_avx512_fill, vl2_rows_avx512_fill}},
-    {"avx512vnni", has_avx512vnni, {vl2_q_avx512vnni_fill}},
+    {"avx512vnni", has_avx512vnni, {vl2_q_avx512vnni_fill, vl2_bytes_avx512vnni_fill}},
     {"avx512bf16", has_avx512bf16, {vl2_dot_avx512bf16_fill}},
-    {"amx", has_amx, {vl2_dot_amx_fill, vl2_attend_amx_fill, vl2_q_amx_fill}},
+    {"amx", has_amx, {vl2_dot_amx_fill, vl2_attend_amx_fill, vl2_q_amx_fill, vl2_bytes_amx_fill}},
 #elif defined(__aarch64__)
-    {"neon", has_neon, {vl2_dot_neon_fill, vl2_rows_neon_fill, vl2_q_neon_fill}},
-    {"dotprod", has_dotprod, {vl2_q_dotprod_fill}},
+    {"neon", has_neon, {vl2_dot_neon_fill, vl2_rows_neon_fill, vl2_q_neon_fill, vl2_bytes_neon_fill}},
+    {"dotprod", has_dotprod, {vl2_q_dotprod_fill, vl2_bytes_dotprod_fill}},
     {"i8mm", has_i8mm, {vl2_q_i8mm_fill}},
     {"bf16", has_bf16, {vl2_dot_bf16_fill}},
 #endif
@@ -56,7 +58,7 @@ bool vl2_kernels_select(vl2_kernels *out, const char *name) {
     bool found = false;
     for (int i = 0; i < N_LEVELS && !found; i++) {
         if (!LADDER[i].runs(&f)) continue;
-        for (size_t j = 0; j < 3; j++)
+        for (size_t j = 0; j < FILLS; j++)
             if (LADDER[i].fill[j]) LADDER[i].fill[j](&k);
         k.level = LADDER[i].name;
         found = name && strcmp(name, LADDER[i].name) == 0;

@@ -10,6 +10,7 @@
 #ifndef VL2_BACKEND_CPU_KERNELS_H
 #define VL2_BACKEND_CPU_KERNELS_H
 
+#include "backend/cpu/bytes.h"
 #include "backend/cpu/qdot.h"
 #include "backend/ops.h"
 
@@ -116,6 +117,8 @@ typedef struct vl2_kernels {
     vl2_qdot quantized[VL2_Q_TYPES];   /* by type - VL2_Q8_0; in f32 such weights are widened */
     vl2_tiles q_tiles[VL2_Q_TYPES];    /* of these for many rows, where `product` is set */
 
+    vl2_bytes bytes;                   /* of weights made bytes at load */
+
     vl2_attend attend; /* in auto, where set */
 
     /* c[i * ldc + j] = sum over l of a[i][l] b[l * ldb + j], i < m, j < n: one chain over l.
@@ -164,5 +167,6 @@ const char *const *vl2_kernels_levels(void); /* lowest first, NULL at the end */
 void vl2_dot_c_fill(vl2_kernels *out);
 void vl2_rows_c_fill(vl2_kernels *out);
 void vl2_q_c_fill(vl2_kernels *out);
+void vl2_bytes_c_fill(vl2_kernels *out);
 
 #endif

@@ -9,6 +9,7 @@
  * float32, on the way into a panel: the numbers of float32 weights. */
 #include "backend/cpu/product.h"
 
+#include "backend/cpu/product_bytes.h"
 #include "backend/cpu/product_tiles.h"
 
 enum {
@@ -25,8 +26,10 @@ enum { PANEL_BYTES = PANEL * BLOCK_BYTES };
 _Static_assert(CHUNK * sizeof(vl2_qpanel) <= PANEL_BYTES, "unpacked panels fit where wide ones do");
 
 size_t vl2_product_lane_bytes(void) {
-    size_t rows = PANEL_BYTES + 2 * (size_t)RUN * PANEL * sizeof(float);
-    return rows > vl2_product_tiles_lane_bytes() ? rows : vl2_product_tiles_lane_bytes();
+    const size_t rows = PANEL_BYTES + 2 * (size_t)RUN * PANEL * sizeof(float);
+    const size_t tiles = vl2_product_tiles_lane_bytes(), bytes = vl2_product_bytes_lane_bytes();
+    const size_t most = rows > tiles ? rows : tiles;
+    return most > bytes ? most : bytes;
 }
 
 /* Bytes of a packed row of k elements. */
@@ -269,7 +272,8 @@ static vl2_product start(vl2_backend *be, float *y, size_t ldy, const float *x, 
     vl2_cpu *cpu = vl2_cpu_of(be);
     const vl2_kernels *k = &cpu->kernels;
     const bool quantized = vl2_dtype_is_quantized(w->type);
-    const vl2_dtype type = quantized ? VL2_F32 : w->type; /* in a panel */
+    const bool bytes = w->type == VL2_I8;
+    const vl2_dtype type = quantized || bytes ? VL2_F32 : w->type; /* in a panel */
     vl2_product p = {.cpu = cpu,
                      .dot = &k->exact[type],
                      .type = w->type,
@@ -280,7 +284,7 @@ static vl2_product start(vl2_backend *be, float *y, size_t ldy, const float *x, 
                      .ldy = ldy,
                      .x = x,
                      .ldx = ldx};
-    if (exact || cpu->exact) return p;
+    if (exact || cpu->exact || bytes) return p;
     if (quantized) {
         p.q = &k->quantized[w->type - VL2_Q8_0];
         if (k->q_tiles[w->type - VL2_Q8_0].product) p.tiles = &k->q_tiles[w->type - VL2_Q8_0];
@@ -299,7 +303,10 @@ void vl2_product_linear(vl2_backend *be, float *y, size_t ldy, const float *x, s
     p.epilogue = epilogue;
     p.groups = &all;
     p.n_groups = 1;
-    run(&p, m);
+    if (w->type == VL2_I8)
+        vl2_product_bytes_run(&p, w, m);
+    else
+        run(&p, m);
 }
 
 void vl2_product_gated(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx, size_t m,

@@ -6,6 +6,8 @@
 
 void vl2_dot_neon_fill(vl2_kernels *out);
 void vl2_rows_neon_fill(vl2_kernels *out);
+void vl2_bytes_neon_fill(vl2_kernels *out);
+void vl2_bytes_dotprod_fill(vl2_kernels *out);
 void vl2_q_neon_fill(vl2_kernels *out);
 void vl2_q_dotprod_fill(vl2_kernels *out);
 void vl2_q_i8mm_fill(vl2_kernels *out);

@@ -6,6 +6,10 @@
 
 void vl2_dot_avx2_fill(vl2_kernels *out);
 void vl2_rows_avx2_fill(vl2_kernels *out);
+void vl2_bytes_avx2_fill(vl2_kernels *out);
+void vl2_bytes_avxvnni_fill(vl2_kernels *out);
+void vl2_bytes_avx512vnni_fill(vl2_kernels *out);
+void vl2_bytes_amx_fill(vl2_kernels *out);
 void vl2_q_avx2_fill(vl2_kernels *out);
 void vl2_q_avxvnni_fill(vl2_kernels *out);
 void vl2_q_avx512vnni_fill(vl2_kernels *out);
