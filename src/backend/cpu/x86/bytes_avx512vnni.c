@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
-#define EACH(i, n) _Pragma("GCC unroll 8") for (int i = 0; i < (n); i++)
+#define EACH(i, n) _Pragma("GCC unroll 24") for (int i = 0; i < (n); i++)
 
 enum { ROWS = 6, STRIPS = 4 };
 
@@ -33,6 +33,9 @@ INLINE void b_put(void *out, size_t i, vi q, vi zero) {
 
 #include "backend/cpu/x86/bytes_rows.h"
 
+/* gcc 12 copies sums to the stack and back with each step unless told that each has one register. */
+#define keep(sum) __asm__("" : "+v"(sum))
+
 /* R rows of x by C strips of outputs. */
 INLINE void tile(float *y, size_t ldy, const uint8_t *x, const vl2_bytes_row *rows,
                  const vl2_bytes_w *w, size_t output, const int R, const int C) {
@@ -48,6 +51,7 @@ INLINE void tile(float *y, size_t ldy, const uint8_t *x, const vl2_bytes_row *ro
             memcpy(&four, x + (size_t)r * w->kp + k, sizeof four);
             EACH(c, C) acc[r * C + c] = _mm512_dpbusd_epi32(acc[r * C + c], vi_set(four), v[c]);
         }
+        EACH(i, R * C) keep(acc[i]);
     }
     EACH(c, C) {
         const size_t at = (size_t)c * VL2_BYTES_STRIP;
