@@ -39,8 +39,9 @@ vl2_status vl2_engine_options_read(vl2_engine_options *out, const vl2_engine_opt
                         (int)out->vision);
     }
     if (out->vision == VL2_VISION_INT8 && out->compute == VL2_COMPUTE_F32) {
-        return vl2_fail(err, VL2_ERR_ARGUMENT,
-                        "vision int8 rounds to bytes and compute f32 rounds nothing: leave one out");
+        return vl2_fail(
+            err, VL2_ERR_ARGUMENT,
+            "vision int8 rounds to bytes and compute f32 rounds nothing: leave one out");
     }
     if (out->kv_contexts > MAX_CONTEXTS) {
         return vl2_fail(err, VL2_ERR_LIMIT, "kv_contexts is %zu, expected at most %d",

@@ -37,6 +37,7 @@ void check_tiles(check *c);     /* products of the levels that have them */
 void check_attend(check *c);    /* attention by tiles, likewise */
 void check_rows(check *c);      /* epilogues, norms, rope, softmax and the rest */
 void check_quantized(check *c); /* products with quantized weights */
+void check_bytes(check *c);     /* products of rows of bytes */
 void bench_level(const vl2_kernels *k);
 
 #endif

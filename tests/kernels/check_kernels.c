@@ -23,10 +23,13 @@ void emulated_dot_amx_fill(vl2_kernels *out);
 void emulated_attend_amx_fill(vl2_kernels *out);
 void emulated_q_avx512vnni_fill(vl2_kernels *out);
 void emulated_q_amx_fill(vl2_kernels *out);
+void emulated_bytes_avx512vnni_fill(vl2_kernels *out);
+void emulated_bytes_amx_fill(vl2_kernels *out);
 #endif
 
 #if defined(VL2_HAVE_AVXVNNI)
 void emulated_q_avxvnni_fill(vl2_kernels *out);
+void emulated_bytes_avxvnni_fill(vl2_kernels *out);
 #endif
 
 static void on_signal(int number) {
@@ -45,6 +48,7 @@ static check checked(const char *level, const vl2_kernels *plain, const vl2_kern
     check_attend(&c);
     check_rows(&c);
     check_quantized(&c);
+    check_bytes(&c);
     return c;
 }
 
@@ -132,10 +136,20 @@ static bool with_tiles(vl2_kernels *out, const vl2_kernels *plain) {
 #endif
 }
 
+static void nudge_an_output(float *y, size_t ldy, const void *x, const vl2_bytes_row *rows,
+                            size_t m, const vl2_bytes_w *w, size_t first, size_t n) {
+    whole.bytes.product(y, ldy, x, rows, m, w, first, n);
+    if (m > 16) y[16 * ldy + n - 1] *= 1.0000002f;
+}
+static bool forget_outliers(void *out, vl2_bytes_row *row, float *rest, const float *x, size_t k) {
+    const bool sparse = whole.bytes.pack(out, row, rest, x, k);
+    return sparse && k < 1000;
+}
+
 static size_t check_faults(const vl2_kernels *plain, uint64_t seed) {
     size_t missed = 0;
     whole = *plain;
-    for (int fault = 0; fault < 12; fault++) {
+    for (int fault = 0; fault < 14; fault++) {
         vl2_kernels k = *plain;
         if (fault == 0) k.exact[VL2_F32].packed = k.fast[VL2_F32].packed = skip_tail;
         if (fault == 1) k.exact[VL2_F32].direct = k.fast[VL2_F32].direct = skip_last_k;
@@ -152,6 +166,8 @@ static size_t check_faults(const vl2_kernels *plain, uint64_t seed) {
             whole = k;
             k.tiles[VL2_BF16].product = skip_last_row;
         }
+        if (fault == 12) k.bytes.product = nudge_an_output;
+        if (fault == 13) k.bytes.pack = forget_outliers;
         if (fault == 11) {
             if (!with_tiles(&k, plain)) continue;
             whole = k;
@@ -190,6 +206,7 @@ static void add_quantized(totals *t, const char *level, const vl2_kernels *plain
                           const vl2_kernels *k, uint64_t seed) {
     check c = {.level = level, .plain = plain, .k = k, .seed = seed};
     check_quantized(&c);
+    check_bytes(&c);
     add_checks(t, &c);
 }
 #endif
@@ -201,12 +218,14 @@ static void add_emulated(totals *t, const vl2_kernels *plain, uint64_t seed) {
     emulated_rows_avx512_fill(&k);
     add_level(t, "avx512 (emulated)", plain, &k, seed);
     emulated_q_avx512vnni_fill(&q);
+    emulated_bytes_avx512vnni_fill(&q);
     add_quantized(t, "avx512vnni (emulated)", plain, &q, seed);
     emulated_dot_avx512bf16_fill(&k);
     add_level(t, "avx512bf16 (emulated)", plain, &k, seed);
     emulated_dot_amx_fill(&k);
     emulated_attend_amx_fill(&k);
     emulated_q_amx_fill(&k);
+    emulated_bytes_amx_fill(&k);
     add_level(t, "amx (emulated)", plain, &k, seed);
 #else
     (void)t, (void)plain, (void)seed;
@@ -222,6 +241,7 @@ static void add_avxvnni(totals *t, const vl2_kernels *plain, uint64_t seed) {
     vl2_kernels k;
     if (!vl2_kernels_select(&k, "avx2")) return;
     emulated_q_avxvnni_fill(&k);
+    emulated_bytes_avxvnni_fill(&k);
     add_quantized(t, "avxvnni (emulated)", plain, &k, seed);
 #else
     (void)t, (void)plain, (void)seed;

@@ -160,12 +160,86 @@ static void test_embed(void **state) {
     with_all(embed);
 }
 
+/* ---- rows of bytes ------------------------------------------------------------------------------ */
+
+enum { BYTES_M = 203, BYTES_N = 75, BYTES_K = 1300, BYTES_LD = 1303 };
+
+static double distance(const float *y, const float *expected, size_t n) {
+    double off = 0, size = 0;
+    for (size_t j = 0; j < n; j++) {
+        off += pow((double)y[j] - expected[j], 2);
+        size += (double)expected[j] * expected[j];
+    }
+    return sqrt(off / size);
+}
+
+/* Near float32's product, where a row has outliers no less; each row the same alone and among others. */
+static void bytes(vl2_backend *be, vl2_dtype type) {
+    pair w = matrix(type, BYTES_N, BYTES_K);
+    float *x = floats(BYTES_M * BYTES_LD), *b = floats(BYTES_N), *y = floats(BYTES_M * BYTES_N);
+    float *e = malloc(BYTES_M * BYTES_N * sizeof *e),
+          *start = malloc(BYTES_M * BYTES_N * sizeof *e);
+    const vl2_vec bias = {b, BYTES_N};
+    void *memory = aligned_alloc(64, (be->ops->int8_bytes(&w.q) + 63) / 64 * 64);
+    vl2_mat made;
+    assert_true(e && start && memory);
+    for (size_t i = 0; i < BYTES_M; i++)
+        for (size_t k = 0; k < BYTES_K && i % 3 == 0; k++)
+            x[i * BYTES_LD + k] *= k == i ? 60.0f : 0.5f;
+    memcpy(start, y, BYTES_M * BYTES_N * sizeof *y);
+    memcpy(e, y, BYTES_M * BYTES_N * sizeof *y);
+    be->ops->to_int8(be, &made, memory, &w.q);
+    assert_int_equal(made.type, VL2_I8);
+    be->ops->linear(be, y, BYTES_N, x, BYTES_LD, BYTES_M, &made, &bias, VL2_EPI_ADD, false);
+    be->ops->linear(be, e, BYTES_N, x, BYTES_LD, BYTES_M, &w.wide, &bias, VL2_EPI_ADD, true);
+    for (size_t i = 0; i < BYTES_M; i++) {
+        assert_true(distance(y + i * BYTES_N, e + i * BYTES_N, BYTES_N) <
+                    0.021); /* a crest of 16, and weights */
+        float one[BYTES_N];
+        memcpy(one, start + i * BYTES_N, sizeof one);
+        be->ops->linear(be, one, BYTES_N, x + i * BYTES_LD, BYTES_LD, 1, &made, &bias, VL2_EPI_ADD,
+                        false);
+        assert_memory_equal(one, y + i * BYTES_N, sizeof one);
+    }
+    free(memory);
+    free(x);
+    free(b);
+    free(y);
+    free(e);
+    free(start);
+    drop(&w);
+}
+
+static void test_bytes(void **state) {
+    static const vl2_dtype types[] = {VL2_F32, VL2_BF16};
+    (void)state;
+    everywhere(bytes, types, 2, 4, BYTES_K); /* of 203 rows, in turns where scratch is small */
+}
+
+/* Weights that are no numbers make products that are none; rows of x too long to sum are not made. */
+static void test_bytes_refused(void **state) {
+    (void)state;
+    vl2_backend *be;
+    vl2_error err = {0};
+    assert_int_equal(vl2_backend_create(&be, NULL, &err), VL2_OK);
+    float w[2][8] = {{1, 2, 3}, {1, INFINITY, 0}}, x[8] = {1, 1, 1}, y[2];
+    vl2_mat from = {w, VL2_F32, 2, 8, sizeof w[0]}, made;
+    void *memory = aligned_alloc(64, (be->ops->int8_bytes(&from) + 63) / 64 * 64);
+    assert_non_null(memory);
+    be->ops->to_int8(be, &made, memory, &from);
+    be->ops->linear(be, y, 2, x, 8, 1, &made, NULL, VL2_EPI_NONE, false);
+    assert_true(fabsf(y[0] - 6.0f) < 0.05f && isnan(y[1]));
+    from.cols = 65537;
+    assert_int_equal(be->ops->int8_bytes(&from), 0);
+    free(memory);
+    vl2_backend_free(be);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_linear),
-        cmocka_unit_test(test_groups),
-        cmocka_unit_test(test_heads),
-        cmocka_unit_test(test_embed),
+        cmocka_unit_test(test_linear), cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_heads),  cmocka_unit_test(test_embed),
+        cmocka_unit_test(test_bytes),  cmocka_unit_test(test_bytes_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,14 +36,18 @@ static bool has_bf16(const vl2_features *f) { return f->bf16; }
 static const level LADDER[] = {
     {"c", always, {vl2_dot_c_fill, vl2_rows_c_fill, vl2_q_c_fill, vl2_bytes_c_fill}},
 #if defined(__x86_64__)
-    {"avx2", has_avx2, {vl2_dot_avx2_fill, vl2_rows_avx2_fill, vl2_q_avx2_fill, vl2_bytes_avx2_fill}},
+    {"avx2",
+     has_avx2,
+     {vl2_dot_avx2_fill, vl2_rows_avx2_fill, vl2_q_avx2_fill, vl2_bytes_avx2_fill}},
     {"avxvnni", has_avxvnni, {vl2_q_avxvnni_fill, vl2_bytes_avxvnni_fill}},
     {"avx512", has_avx512, {vl2_dot_avx512_fill, vl2_rows_avx512_fill}},
     {"avx512vnni", has_avx512vnni, {vl2_q_avx512vnni_fill, vl2_bytes_avx512vnni_fill}},
     {"avx512bf16", has_avx512bf16, {vl2_dot_avx512bf16_fill}},
     {"amx", has_amx, {vl2_dot_amx_fill, vl2_attend_amx_fill, vl2_q_amx_fill, vl2_bytes_amx_fill}},
 #elif defined(__aarch64__)
-    {"neon", has_neon, {vl2_dot_neon_fill, vl2_rows_neon_fill, vl2_q_neon_fill, vl2_bytes_neon_fill}},
+    {"neon",
+     has_neon,
+     {vl2_dot_neon_fill, vl2_rows_neon_fill, vl2_q_neon_fill, vl2_bytes_neon_fill}},
     {"dotprod", has_dotprod, {vl2_q_dotprod_fill, vl2_bytes_dotprod_fill}},
     {"i8mm", has_i8mm, {vl2_q_i8mm_fill}},
     {"bf16", has_bf16, {vl2_dot_bf16_fill}},

@@ -117,7 +117,7 @@ typedef struct vl2_kernels {
     vl2_qdot quantized[VL2_Q_TYPES];   /* by type - VL2_Q8_0; in f32 such weights are widened */
     vl2_tiles q_tiles[VL2_Q_TYPES];    /* of these for many rows, where `product` is set */
 
-    vl2_bytes bytes;                   /* of weights made bytes at load */
+    vl2_bytes bytes; /* of weights made bytes at load */
 
     vl2_attend attend; /* in auto, where set */
 

@@ -114,4 +114,6 @@ static void product(float *y, size_t ldy, const void *x, const vl2_bytes_row *ro
     while (out.row < out.m) send_row(&out);
 }
 
-void vl2_bytes_amx_fill(vl2_kernels *out) { out->bytes.product = product; } /* of packed rows as before */
+void vl2_bytes_amx_fill(vl2_kernels *out) {
+    out->bytes.product = product;
+} /* of packed rows as before */

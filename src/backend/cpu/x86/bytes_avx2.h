@@ -40,7 +40,8 @@ INLINE uint64_t b_total(vi a) {
 }
 INLINE void b_put(void *out, size_t i, vi q, vi zero) {
 #if defined(VL2_Q_VNNI)
-    const __m128i twice = _mm_packus_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
+    const __m128i twice =
+        _mm_packus_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
     _mm_storel_epi64((__m128i *)(void *)((uint8_t *)out + i), _mm_packus_epi16(twice, twice));
     (void)zero;
 #else
@@ -122,7 +123,8 @@ static void product(float *y, size_t ldy, const void *x, const vl2_bytes_row *ro
         const size_t row = w->kp * X_BYTES;
         size_t i = 0;
         for (; i + ROWS <= m; i += ROWS)
-            tile(y + i * ldy + j, ldy, (const void *)(from + i * row), rows + i, w, first + j, ROWS);
+            tile(y + i * ldy + j, ldy, (const void *)(from + i * row), rows + i, w, first + j,
+                 ROWS);
         for (; i < m; i++)
             tile(y + i * ldy + j, ldy, (const void *)(from + i * row), rows + i, w, first + j, 1);
     }

@@ -23,7 +23,8 @@ INLINE vi b_whole(vf a) { return _mm512_cvtps_epi32(a); }
 INLINE vf b_float(vi a) { return _mm512_cvtepi32_ps(a); }
 INLINE uint32_t b_top(vi a) { return (uint32_t)_mm512_reduce_max_epi32(a); }
 INLINE uint64_t b_total(vi a) {
-    const vi both = _mm512_add_epi64(vi_and(a, _mm512_set1_epi64(0xffffffff)), _mm512_srli_epi64(a, 32));
+    const vi both =
+        _mm512_add_epi64(vi_and(a, _mm512_set1_epi64(0xffffffff)), _mm512_srli_epi64(a, 32));
     return (uint64_t)_mm512_reduce_add_epi64(both);
 }
 INLINE void b_put(void *out, size_t i, vi q, vi zero) {
@@ -70,8 +71,7 @@ INLINE void strips(float *y, size_t ldy, const uint8_t *x, const vl2_bytes_row *
     size_t i = 0;
     for (; i + ROWS <= m; i += ROWS)
         tile(y + i * ldy, ldy, x + i * w->kp, rows + i, w, output, ROWS, C);
-    for (; i + 3 <= m; i += 3)
-        tile(y + i * ldy, ldy, x + i * w->kp, rows + i, w, output, 3, C);
+    for (; i + 3 <= m; i += 3) tile(y + i * ldy, ldy, x + i * w->kp, rows + i, w, output, 3, C);
     for (; i < m; i++) tile(y + i * ldy, ldy, x + i * w->kp, rows + i, w, output, 1, C);
 }
 

@@ -27,8 +27,7 @@ static inline bool b_range(vl2_bytes_row *row, float *inverse, const float *x, s
         greatest = v_max(v, greatest);
     }
     const float low = -v_greatest(v_sub(v_set(0.0f), least));
-    const bool some =
-        vl2_bytes_scale(&row->d, inverse, low, v_greatest(greatest), b_top(bits));
+    const bool some = vl2_bytes_scale(&row->d, inverse, low, v_greatest(greatest), b_top(bits));
     row->zero = some ? (int32_t)lrintf(-low * *inverse) : 0;
     return some;
 }
@@ -41,7 +40,8 @@ static bool b_pack(void *out, vl2_bytes_row *row, float *rest, const float *x, s
     vi squares = vi_set(0);
     for (size_t i = 0; i < vl2_bytes_up(k, VL2_BYTES_STEP); i += VL) {
         const vf v = b_load(x, i, some ? k : 0);
-        const vi q = vi_min(vi_max(vi_add(b_whole(v_mul(v, inverse)), zero), vi_set(0)), vi_set(255));
+        const vi q =
+            vi_min(vi_max(vi_add(b_whole(v_mul(v, inverse)), zero), vi_set(0)), vi_set(255));
         const vi steps = vi_sub(q, zero);
         const vf left = v_sub(v, v_mul(d, b_float(steps)));
         squares = vi_add(squares, vi_madd(vi_abs(steps), vi_abs(steps)));
