@@ -53,8 +53,8 @@ vl2_status vl2_backend_reserve(vl2_backend *be, size_t max_rows, size_t max_cols
 static const vl2_ops *operations(void) {
     static const vl2_ops OPS = {
         .linear = vl2_product_linear,
-        .int8_bytes = vl2_product_int8_bytes,
-        .to_int8 = vl2_product_to_int8,
+        .int8_bytes = vl2_product_bytes_room,
+        .to_int8 = vl2_product_bytes_make,
         .gated = vl2_product_gated,
         .linear_groups = vl2_product_linear_groups,
         .gated_groups = vl2_product_gated_groups,

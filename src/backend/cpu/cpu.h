@@ -31,8 +31,8 @@ size_t vl2_attention_lane_bytes(void);
 /* The operations of ops.h, by file. */
 void vl2_product_linear(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx, size_t m,
                         const vl2_mat *w, const vl2_vec *b, vl2_epilogue epilogue, bool exact);
-size_t vl2_product_int8_bytes(const vl2_mat *w);
-void vl2_product_to_int8(vl2_backend *be, vl2_mat *out, void *memory, const vl2_mat *w);
+size_t vl2_product_bytes_room(const vl2_mat *w);
+void vl2_product_bytes_make(vl2_backend *be, vl2_mat *out, void *memory, const vl2_mat *w);
 void vl2_product_gated(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx, size_t m,
                        const vl2_mat *gate, const vl2_mat *up, vl2_epilogue act);
 void vl2_product_linear_groups(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,

@@ -28,7 +28,7 @@ static size_t scales_of(const vl2_mat *w) { /* and sums */
     return vl2_cpu_up(vl2_cpu_up(w->rows, VL2_BYTES_STRIP) * sizeof(float), VL2_ALIGN);
 }
 
-size_t vl2_product_int8_bytes(const vl2_mat *w) {
+size_t vl2_product_bytes_room(const vl2_mat *w) {
     if (w->cols > VL2_BYTES_MOST_K) return 0;
     return 2 * scales_of(w) +
            vl2_cpu_up(w->rows, VL2_BYTES_STRIP) * vl2_cpu_up(w->cols, VL2_BYTES_STEP);
@@ -88,7 +88,7 @@ static void make_strip(void *context, size_t i, int thread) {
     }
 }
 
-void vl2_product_to_int8(vl2_backend *be, vl2_mat *out, void *memory, const vl2_mat *w) {
+void vl2_product_bytes_make(vl2_backend *be, vl2_mat *out, void *memory, const vl2_mat *w) {
     const making m = {vl2_cpu_of(be), w, memory};
     const size_t strips = (w->rows + VL2_BYTES_STRIP - 1) / VL2_BYTES_STRIP;
     vl2_pool_run(be->pool, strips, make_strip, (void *)(uintptr_t)&m);
