@@ -55,8 +55,9 @@ static vl2_qlanes lanes_of(const char *w, size_t stride, size_t n) {
 
 /* Asks for memory that comes next, `bytes` of it, and for what is LATER bytes behind it into the second
  * cache; past the end of the weights it does nothing. */
-enum { LATER = 24 << 10 };
+enum { LATER = 24 << 10, ASK_ROWS = 2 };
 VL2_QINLINE void lanes_ask(const char *from, size_t bytes) {
+#pragma GCC unroll 16
     for (size_t at = 0; at < bytes; at += 64) {
         _mm_prefetch(from + at, _MM_HINT_T0);
         _mm_prefetch(from + LATER + at, _MM_HINT_T1);
@@ -132,6 +133,8 @@ VL2_QINLINE void lanes_k(lanes_sums *out, const vl2_qlanes *l, size_t at, const 
     }
     for (size_t r = 0; r < VL; r++) {
         super s;
+        if (r % ASK_ROWS == 0) /* in small portions: all at once would hold up what follows */
+            lanes_ask(l->next + at * VL + r * kind.bytes, ASK_ROWS * kind.bytes);
         super_read(&s, l->row[r] + at, &scales, r, kind);
         for (size_t i = 0; i < FEW; i++) {
             if (i >= x->m) break;
@@ -153,11 +156,12 @@ VL2_QINLINE void lanes_rows(vf acc[FEW], const vl2_qlanes *l, const char *x, siz
     for (size_t u = 0; u < k / unit; u++) {
         const size_t at = u * kind.bytes;
         lanes_sums s;
-        lanes_ask(l->next + at * VL, VL * kind.bytes);
-        if (unit == VL2_QUANT_SUPER)
+        if (unit == VL2_QUANT_SUPER) {
             lanes_k(&s, l, at, &xs, kind);
-        else
+        } else {
+            lanes_ask(l->next + at * VL, VL * kind.bytes);
             lanes_32(&s, l, at, &xs, kind);
+        }
         for (size_t i = 0; i < FEW; i++) {
             if (i >= m) break;
             const vf dx = v_set(*(const float *)(const void *)(xs.d + i * xs.row));
