@@ -35,7 +35,11 @@ INLINE void b_put(void *out, size_t i, vi q, vi zero) {
 #include "backend/cpu/x86/bytes_rows.h"
 
 /* gcc 12 copies sums to the stack and back with each step unless told that each has one register. */
+#if defined(VL2_EMULATE_AVX512)
+#define keep(sum) ((void)(sum))
+#else
 #define keep(sum) __asm__("" : "+v"(sum))
+#endif
 
 /* R rows of x by C strips of outputs. */
 INLINE void tile(float *y, size_t ldy, const uint8_t *x, const vl2_bytes_row *rows,
