@@ -25,7 +25,10 @@ INLINE uint32_t b_top(vi a) { return (uint32_t)_mm512_reduce_max_epi32(a); }
 INLINE uint64_t b_total(vi a) {
     const vi both =
         _mm512_add_epi64(vi_and(a, _mm512_set1_epi64(0xffffffff)), _mm512_srli_epi64(a, 32));
-    return (uint64_t)_mm512_reduce_add_epi64(both);
+    uint64_t each[8], sum = 0;
+    _mm512_storeu_si512(each, both);
+    for (int i = 0; i < 8; i++) sum += each[i];
+    return sum;
 }
 INLINE void b_put(void *out, size_t i, vi q, vi zero) {
     (void)zero;
