@@ -123,8 +123,9 @@ static void nudge_a_row(float *y, size_t ldy, const void *x, size_t m, const voi
     if (m > 16) y[16 * ldy] *= 1.0000002f;
 }
 
-/* Kernels that have tiles: this machine's, or the emulated ones. */
+/* Kernels that have tiles: this machine's, or else (slower) the emulated ones. */
 static bool with_tiles(vl2_kernels *out, const vl2_kernels *plain) {
+    if (vl2_kernels_select(out, "amx")) return true;
 #if defined(VL2_HAVE_EMULATED)
     *out = *plain;
     emulated_dot_amx_fill(out);
@@ -132,7 +133,7 @@ static bool with_tiles(vl2_kernels *out, const vl2_kernels *plain) {
     return true;
 #else
     (void)plain;
-    return vl2_kernels_select(out, "amx");
+    return false;
 #endif
 }
 
