@@ -43,7 +43,7 @@ static const option OPTIONS[] = {
     {"compute", 0, TEXT, MODEL, ENGINE, AT(compute), "MODE", 0, 0, "auto|f32",
      "auto: the fastest for the weights; f32: float32 throughout (auto)"},
     {"vision", 0, TEXT, MODEL, ENGINE, AT(vision), "MODE", 0, 0, "auto|int8",
-     "int8: the vision tower's products in bytes, faster and less exact (auto: as the file has them)"},
+     "int8: the vision tower computes in bytes, faster and less exact (auto: as stored)"},
     {"ctx-size", 0, SIZE, MODEL, ENGINE, AT(ctx_size), "N", 0, HUGE, NULL,
      "tokens that prompt and answer may take together (0: what the model says)"},
 

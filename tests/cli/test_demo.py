@@ -50,6 +50,16 @@ class Demo(ProgramTest):
                 with self.subTest(example["prompt"], more=more):
                     self.check(example, self.ask(example, *more))
 
+    def test_a_tower_in_bytes(self):
+        """Right, the same for any number of threads; refused beside float32 throughout."""
+        for example in EXAMPLES[:6]:
+            with self.subTest(example["prompt"]):
+                said = [self.ask(example, "--vision", "int8", "--threads", n) for n in (1, 2)]
+                self.assertEqual(*said)
+                self.check(example, said[0])
+        self.bad(2, "run", "-m", DEMO, "--vision", "int8", "--compute", "f32", "-i", DEMO / EXAMPLES[0]["images"][0], "What?",
+                 contains="leave one out")
+
     def test_another_picture_gets_another_answer(self):
         """The answer comes from the picture, not from the question alone."""
         names = sorted({name for e in EXAMPLES for name in e["images"]})

@@ -26,7 +26,7 @@ class Usage(ProgramTest):
     def test_help_names_every_option_of_the_product(self):
         said = self.good("run", "--help")
         for option in ("system max-tokens temperature top-p top-k min-p repetition-penalty presence-penalty "
-                       "frequency-penalty seed stop chunk-size ctx-size threads cpu compute json draw verbose quiet "
+                       "frequency-penalty seed stop chunk-size ctx-size threads cpu compute vision json draw verbose quiet "
                        "conversation image model skip-special-tokens").split():
             self.assertIn(f"--{option}", said)
 
@@ -52,6 +52,7 @@ class Usage(ProgramTest):
         self.usage("run", "--temperature", "nan", contains="--temperature takes a number")
         self.usage("run", "--repetition-penalty", "0", contains="--repetition-penalty")
         self.usage("run", "--compute", "f16", contains="--compute takes auto|f32")
+        self.usage("run", "--vision", "int4", contains="--vision takes auto|int8")
         self.usage("run", "--json=yes", contains="--json takes no value")
         self.usage("run", "--top-k", contains="--top-k needs a value: N")
         self.usage("run", "what", "is", "this", contains=['"is" is one word too many', "quotes"])

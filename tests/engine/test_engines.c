@@ -134,6 +134,29 @@ static void test_info(void **state) {
     vl2_engine_close(engine);
 }
 
+/* A tower in bytes takes memory of its own, which is in the plan; a model without one takes none. */
+static void test_int8(void **state) {
+    (void)state;
+    golden_case c = golden_named("mini-small/text");
+    vl2_error err = {0};
+    vl2_engine *plain = open_engine(c.model, VL2_COMPUTE_AUTO, 1, NULL), *bytes;
+    watcher w = {0};
+    vl2_engine_options options;
+    vl2_engine_options_init(&options);
+    options.vision = VL2_VISION_INT8;
+    options.log = on_log;
+    options.log_user = &w;
+    must(err, vl2_engine_open(&bytes, c.model, &options, &err));
+    const uint64_t before = vl2_dev_memory_of(plain, 512).weights_copied;
+    const uint64_t after = vl2_dev_memory_of(bytes, 512).weights_copied;
+    assert_true(after > before + 10000 && after < before + 1000000);
+    assert_string_equal(vl2_dev_work_of(bytes).vision_product, "int8");
+    assert_string_not_equal(vl2_dev_work_of(plain).vision_product, "int8");
+    assert_non_null(strstr(w.all, "vision tower in int8"));
+    vl2_engine_close(plain);
+    vl2_engine_close(bytes);
+}
+
 /* The demo checkpoint is known by its mark in config.json, or by its place. */
 static void test_demo_mark(void **state) {
     (void)state;
@@ -184,6 +207,12 @@ static void test_refusals(void **state) {
     vl2_engine_options_init(&options);
     options.ctx_tokens = SIZE_MAX;
     refuses(c.model, &options, VL2_ERR_LIMIT, "ctx_tokens");
+    vl2_engine_options_init(&options);
+    options.vision = (vl2_vision)7;
+    refuses(c.model, &options, VL2_ERR_ARGUMENT, "vision is 7");
+    options.vision = VL2_VISION_INT8;
+    options.compute = VL2_COMPUTE_F32;
+    refuses(c.model, &options, VL2_ERR_ARGUMENT, "leave one out");
     options = (vl2_engine_options){0};
     refuses(c.model, &options, VL2_ERR_ARGUMENT, "vl2_engine_options_init");
 }
@@ -263,6 +292,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_engines_in_threads),
         cmocka_unit_test(test_info),
+        cmocka_unit_test(test_int8),
         cmocka_unit_test(test_demo_mark),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_texts),
