@@ -1,8 +1,9 @@
 /* How it works. A job is published by one store of `word` = (generation, next task); threads claim
- * tasks by compare-and-swap on it. The word only grows, and is closed before the next job's fields
- * are written; so a swap that succeeds proves that the fields read just before are this job's, and
- * a helper that comes late touches nothing. The caller waits for `done` tasks, not for helpers, so a
- * sleeping helper never delays a short job. Locks are taken only to fall asleep and to wake. */
+ * tasks by compare-and-swap on it, several at a time while many are left. The word only grows, and is
+ * closed before the next job's fields are written; so a swap that succeeds proves that the fields read
+ * just before are this job's, and a helper that comes late touches nothing. The caller waits for `done`
+ * tasks, not for helpers, so a sleeping helper never delays a short job. Locks are taken only to fall
+ * asleep and to wake. */
 #define _GNU_SOURCE
 #include "base/pool.h"
 
@@ -75,27 +76,33 @@ static void pause_cpu(void) {
 
 static uint64_t generation_of(uint64_t word) { return word >> INDEX_BITS; }
 
-/* Claims some task of generation `g`; false: none is left, or another job is on. */
-static bool claim(vl2_pool *pool, uint64_t g, size_t n) {
+/* Claims tasks of generation `g`, fewer as the end comes near, since each claim costs a trip between
+ * cores; 0: none is left, or another job is on. */
+static size_t claim(vl2_pool *pool, uint64_t g, size_t n) {
     uint64_t word = atomic_load(&pool->word);
     while (generation_of(word) == g && (word & INDEX_MASK) < n) {
-        if (atomic_compare_exchange_weak(&pool->word, &word, word + 1)) return true;
+        size_t some = (n - (word & INDEX_MASK)) / (4 * (size_t)pool->threads);
+        if (some == 0) some = 1;
+        if (atomic_compare_exchange_weak(&pool->word, &word, word + some)) return some;
     }
-    return false;
+    return 0;
 }
 
 static uint64_t range_of(uint64_t first, uint64_t end) { return first << 32 | end; }
 
-/* Some task that nobody has, the first of the thread's own or the last of another's; there is one
- * for each claim. */
-static size_t pick(vl2_pool *pool, int thread) {
+/* Up to `most` tasks in a row that nobody has, the first of the thread's own or the last of another's;
+ * *first is the first of them. There is one for each claim. */
+static size_t pick(vl2_pool *pool, int thread, size_t most, size_t *first) {
     for (int victim = thread;; victim = (victim + 1) % pool->threads) {
         _Atomic uint64_t *left = &pool->ranges[victim].word;
-        uint64_t word = atomic_load(left), first, end;
-        while ((first = word >> 32) < (end = word & UINT32_MAX)) {
+        uint64_t word = atomic_load(left), from, end;
+        while ((from = word >> 32) < (end = word & UINT32_MAX)) {
             const bool own = victim == thread;
-            const uint64_t rest = own ? range_of(first + 1, end) : range_of(first, end - 1);
-            if (atomic_compare_exchange_weak(left, &word, rest)) return own ? first : end - 1;
+            const size_t some = most < end - from ? most : end - from;
+            const uint64_t rest = own ? range_of(from + some, end) : range_of(from, end - some);
+            if (!atomic_compare_exchange_weak(left, &word, rest)) continue;
+            *first = own ? from : end - some;
+            return some;
         }
     }
 }
@@ -113,9 +120,11 @@ static void work(vl2_pool *pool, uint64_t g, int thread) {
     vl2_task_fn task = atomic_load(&pool->task);
     void *context = atomic_load(&pool->context);
     size_t count = 0;
-    while (claim(pool, g, n)) {
-        task(context, first + pick(pool, thread), thread);
-        count++;
+    for (size_t claimed; (claimed = claim(pool, g, n)) > 0; count += claimed) {
+        for (size_t left = claimed, from, some; left > 0; left -= some) {
+            some = pick(pool, thread, left, &from);
+            for (size_t i = 0; i < some; i++) task(context, first + from + i, thread);
+        }
     }
     if (count) report_done(pool, count, n);
 }
@@ -286,13 +295,17 @@ none:
     return vl2_fail_memory(err, "the thread pool's locks", sizeof pool->mutex);
 }
 
+static void free_memory(vl2_pool *pool) {
+    vl2_mem_free(pool->helpers);
+    vl2_mem_free(pool->ranges);
+    vl2_mem_free(pool);
+}
+
 static void destroy(vl2_pool *pool) {
     pthread_cond_destroy(&pool->finished);
     pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->mutex);
-    vl2_mem_free(pool->helpers);
-    vl2_mem_free(pool->ranges);
-    vl2_mem_free(pool);
+    free_memory(pool);
 }
 
 static vl2_pool *pool_of(int threads) {
@@ -324,8 +337,7 @@ vl2_status vl2_pool_create(vl2_pool **out, int threads, vl2_error *err) {
     if (!pool) return vl2_fail_memory(err, "the thread pool", sizeof *pool);
     vl2_status status = init_locks(pool, err);
     if (status != VL2_OK) {
-        vl2_mem_free(pool->helpers);
-        vl2_mem_free(pool);
+        free_memory(pool);
         return status;
     }
     status = start_helpers(pool, err);
