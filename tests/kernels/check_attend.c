@@ -179,18 +179,22 @@ static void check_block(check *c, attend_case *a) {
 /* The way of one query, where the cache's rows need no padding. */
 static void check_one(check *c, attend_case *a) {
     if (a->type != VL2_BF16 || a->k_dim != a->kp || a->v_dim % VL2_ATTEND_STEP) return;
-    float *turned = room(a->np * a->v_dim * 2), *o = check_guarded(a->v_dim), max, sum;
+    float *turned = room(a->np * a->v_dim * 2), *tail = room(VL2_ATTEND_STEP * a->k_dim * 2),
+          *o = check_guarded(a->v_dim), max, sum;
     bool same = true;
     for (size_t r = 0; r < a->m; r++) {
         vl2_attend_block b = run(c, a, r, 1);
         float *columns = a->o;
         if (a->seen[r] == 0) continue; /* is not asked for */
+        b.k = a->k;
+        b.k_stride = a->k_stride;
         b.v = a->v;
         b.v_stride = a->v_stride;
         b.next_k = a->k;
         b.next_v = a->v;
         b.next_bytes = a->n * a->v_dim;
         b.turned = turned;
+        b.tail = tail;
         b.o = o;
         b.max = &max;
         b.sum = &sum;
@@ -202,6 +206,7 @@ static void check_one(check *c, attend_case *a) {
                a->k_dim, a->v_dim);
     check_free(o);
     free(turned);
+    free(tail);
 }
 
 static void check_merge(check *c, size_t m, size_t v_dim) {

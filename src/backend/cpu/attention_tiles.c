@@ -86,33 +86,41 @@ static void pack_queries(const tiles *t, const part *p, const lane *l) {
     }
 }
 
-/* The block as the cache has it, but for keys that must be padded. */
+/* The block as the cache has it. */
 static vl2_attend_block block_of(const tiles *t, const lane *l, const keys *b) {
     const vl2_attn *a = t->j.a;
-    vl2_attend_block out = {.k = b->k,
-                            .k_stride = a->k_token * t->j.element,
-                            .v = b->v,
-                            .v_stride = a->v_token * t->j.element,
-                            .n = b->n,
-                            .k_dim = a->k_dim,
-                            .v_dim = a->v_dim,
-                            .scale = a->scale,
-                            .s = l->s,
-                            .p = l->p,
-                            .o = l->part,
-                            .max = l->part_max,
-                            .sum = l->part_sum};
-    if (!t->keys_in_place || b->n % VL2_ATTEND_STEP) {
-        t->j.cpu->kernels.attend.keys(l->k, b->k, out.k_stride, a->kv_type, b->n, a->k_dim);
-        out.k = l->k;
-        out.k_stride = t->kp * 2;
-    }
+    return (vl2_attend_block){.k = b->k,
+                              .k_stride = a->k_token * t->j.element,
+                              .v = b->v,
+                              .v_stride = a->v_token * t->j.element,
+                              .n = b->n,
+                              .k_dim = a->k_dim,
+                              .v_dim = a->v_dim,
+                              .scale = a->scale,
+                              .s = l->s,
+                              .p = l->p,
+                              .o = l->part,
+                              .max = l->part_max,
+                              .sum = l->part_sum};
+}
+
+/* The same for one query: only of a cache that has all in place. */
+static vl2_attend_block block_alone(const tiles *t, const lane *l, const keys *b) {
+    vl2_attend_block out = block_of(t, l, b);
+    out.turned = (float *)l->v;
+    out.tail = l->k;
     return out;
 }
 
 /* What all batches share of a block. */
 static vl2_attend_block load_block(const tiles *t, const lane *l, const keys *b) {
     vl2_attend_block out = block_of(t, l, b);
+    if (!t->keys_in_place || b->n % VL2_ATTEND_STEP) { /* they must be padded */
+        t->j.cpu->kernels.attend.keys(l->k, b->k, out.k_stride, t->j.a->kv_type, b->n,
+                                      t->j.a->k_dim);
+        out.k = l->k;
+        out.k_stride = t->kp * 2;
+    }
     t->j.cpu->kernels.attend.values(l->v, b->v, out.v_stride, t->j.a->kv_type, b->n, t->j.a->v_dim);
     out.v = l->v;
     return out;
@@ -182,10 +190,9 @@ static void alone_task(const tiles *t, const part *p, const lane *l) {
     for (size_t block = 0, token = 0; next_keys(&t->j, p, &b, &block, &token);) {
         int32_t seen = (int32_t)visible(&t->j, p, 0, &b);
         if (seen == 0) break;
-        vl2_attend_block one = block_of(t, l, &b);
+        vl2_attend_block one = block_alone(t, l, &b);
         one.q = l->q;
         one.seen = &seen;
-        one.turned = (float *)l->v;
         kernels->alone(&one);
         kernels->merge_alone(o, &max, &sum, one.o, *one.max, *one.sum, a->v_dim);
     }
@@ -294,21 +301,24 @@ typedef struct tiles_decode {
     const tiles *t;
 } tiles_decode;
 
+static bool is_dense(const vl2_attn *a) {
+    return a->k_token == a->heads * a->k_head && a->v_token == a->k_token;
+}
+
 static void unit_block(const tiles_decode *d, const lane *l, const part *p, keys b, keys next,
                        float *out) {
     const tiles *t = d->t;
     const vl2_attn *a = t->j.a;
     int32_t seen = (int32_t)visible(&t->j, p, 0, &b);
-    bool dense = a->k_token == a->heads * a->k_head && a->v_token == a->k_token;
-    size_t share = dense ? next.n * a->k_head * t->j.element : 0; /* of the next block, a head */
+    size_t share =
+        is_dense(a) ? next.n * a->k_head * t->j.element : 0; /* of the next block, a head */
     for (size_t h = 0; h < a->heads; h++) {
-        vl2_attend_block one = block_of(t, l, &b);
+        vl2_attend_block one = block_alone(t, l, &b);
         one.q = l->q + h * t->kp * 2;
         one.seen = &seen;
         one.next_k = next.k + h * share;
         one.next_v = next.v + h * share;
         one.next_bytes = share;
-        one.turned = (float *)l->v;
         one.o = out + h * d->d.floats;
         one.max = one.o + t->vp;
         one.sum = one.max + 1;
@@ -316,6 +326,15 @@ static void unit_block(const tiles_decode *d, const lane *l, const part *p, keys
         b.k += t->j.a->k_head * t->j.element;
         b.v += t->j.a->v_head * t->j.element;
     }
+}
+
+/* Asks for a block's keys and values in the order in which they lie: head by head, their rows would be
+ * as many streams. */
+static void fetch_block(const tiles *t, const keys *b) {
+    if (!is_dense(t->j.a)) return;
+    const size_t bytes = b->n * t->j.a->k_token * t->j.element;
+    for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(b->k + at, 0, 2);
+    for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(b->v + at, 0, 2);
 }
 
 static void unit_task(void *context, size_t i, int thread) {
@@ -334,6 +353,7 @@ static void unit_task(void *context, size_t i, int thread) {
     for (size_t block = 0, token = 0; next_keys(&t->j, &p, &b, &block, &token); number++) {
         if (number < from) continue;
         if (number == from + d->d.per_unit || visible(&t->j, &p, 0, &b) == 0) return;
+        if (number == from) fetch_block(t, &b);
         keys next = b;
         size_t next_block = block, next_token = token;
         if (!next_keys(&t->j, &p, &next, &next_block, &next_token)) next.n = 0;

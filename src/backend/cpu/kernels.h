@@ -89,6 +89,7 @@ typedef struct vl2_attend_block {
     const void *next_k, *next_v; /* to be fetched: next_bytes of both (or 0) */
     size_t next_bytes;
     float *turned; /* scratch [n padded, v_dim] bf16 */
+    void *tail;    /* scratch [VL2_ATTEND_STEP, k_dim] bf16, where n is no multiple of that */
 } vl2_attend_block;
 
 typedef struct vl2_attend {
@@ -98,7 +99,7 @@ typedef struct vl2_attend {
     void (*values)(void *out, const void *rows, size_t stride, vl2_dtype type, size_t n, size_t v);
     void (*block)(const vl2_attend_block *b); /* keys padded with zeros if n is not */
     /* The same bits for one query, from a cache in bf16 whose k_dim and v_dim need no padding:
-     * o [v_dim], max and sum one value each, v as the cache has it. */
+     * o [v_dim], max and sum one value each, k and v as the cache has them. */
     void (*alone)(const vl2_attend_block *b);
     void (*merge_alone)(float *o, float *max, float *sum, const float *p, float p_max, float p_sum,
                         size_t v_dim);

@@ -273,25 +273,57 @@ INLINE void softmax_alone(const vl2_attend_block *b, size_t n) {
     *b->sum = sum[0] + sum[1];
 }
 
-/* Values as pairs of keys [n padded / 2, v_dim] in b->turned, and what comes next on its way. */
-INLINE void pair_values(const vl2_attend_block *b, size_t n) {
+/* Memory that comes next. Its lines are asked for a few at a time, all along, since a core waits for few
+ * at once: a third with the scores, one with the pairs of values, one with the sums. */
+typedef struct ahead {
+    const char *k, *v;
+    size_t bytes, third; /* of each; lines of both */
+    size_t at;           /* lines of both that have been asked for */
+} ahead;
+
+INLINE ahead ahead_of(const vl2_attend_block *b) {
+    const size_t lines = 2 * (b->next_bytes / TILE_LINE);
+    return (ahead){b->next_k, b->next_v, lines / 2 * TILE_LINE, (lines + 2) / 3, 0};
+}
+
+/* At one of `points` places of a third. */
+INLINE void ask(ahead *a, size_t points) {
+    for (size_t i = 0; i < (a->third + points - 1) / points; i++) {
+        const size_t at = a->at * TILE_LINE;
+        if (at >= 2 * a->bytes) return;
+        __builtin_prefetch(at < a->bytes ? a->k + at : a->v + (at - a->bytes), 0, 2);
+        a->at++;
+    }
+}
+
+/* Values as pairs of keys [n padded / 2, v_dim] in b->turned. */
+INLINE void pair_values(const vl2_attend_block *b, size_t n, ahead *next) {
     float *to = b->turned;
-    size_t some = b->next_bytes / (n / 2), at = 0;
     for (size_t t = 0; t < n; t += 2) {
         const char *row = (const char *)b->v + t * b->v_stride;
-        for (size_t i = 0; i < some; i += TILE_LINE, at += TILE_LINE) {
-            __builtin_prefetch((const char *)b->next_k + at, 0, 2);
-            __builtin_prefetch((const char *)b->next_v + at, 0, 2);
-        }
+        ask(next, n / 2);
         for (size_t j = 0; j < b->v_dim; j += SIDE, to += SIDE)
             v_store(to,
                     row_pairs(VL2_BF16, row + 2 * j, b->v_stride, t < b->n ? b->n - t : 0, SIDE));
     }
 }
 
+/* Keys from t on, `stride` bytes apart: as many as tiles read, those from n on of no use. */
+INLINE const char *whole_step(const vl2_attend_block *b, size_t t, size_t *stride) {
+    const char *from = (const char *)b->k + t * b->k_stride;
+    const size_t line = b->k_dim * 2, rows = b->n - t;
+    *stride = b->k_stride;
+    if (rows >= STEP) return from;
+    for (size_t r = 0; r < rows; r++)
+        memcpy((char *)b->tail + r * line, from + r * b->k_stride, line);
+    *stride = line;
+    return b->tail;
+}
+
 static void alone(const vl2_attend_block *b) {
     _Alignas(TILE_LINE) vl2_tile_config config;
-    size_t n = up(b->n, STEP), kp = up(b->k_dim, STEP), line = b->v_dim * 4;
+    size_t n = up(b->n, STEP), kp = b->k_dim, line = b->v_dim * 4;
+    ahead next = ahead_of(b);
     memset(&config, 0, sizeof config);
     config.palette = 1;
     for (int i = 0; i < 4; i++) tile_shape(&config, i, i < 2 ? SIDE : 1, i < 2 ? 4 : TILE_LINE);
@@ -301,21 +333,23 @@ static void alone(const vl2_attend_block *b) {
     tile_shape(&config, 7, SIDE, TILE_LINE); /* values */
     TILE_CONFIG(&config);
     for (size_t t = 0; t < n; t += STEP) {
-        const char *k = (const char *)b->k + t * b->k_stride;
+        size_t stride;
+        const char *k = whole_step(b, t, &stride);
         TILE_ZERO(0);
         TILE_ZERO(1);
         for (size_t i = 0; i < kp; i += STEP) {
             TILE_LOAD(6, (const char *)b->q + i * 2, (size_t)4);
-            TILE_LOAD(4, k + i * 2, b->k_stride);
+            TILE_LOAD(4, k + i * 2, stride);
             TILE_DOT(0, 4, 6);
-            TILE_LOAD(4, k + SIDE * b->k_stride + i * 2, b->k_stride);
+            TILE_LOAD(4, k + SIDE * stride + i * 2, stride);
             TILE_DOT(1, 4, 6);
+            ask(&next, n / STEP * (kp / STEP));
         }
         TILE_STORE(0, b->s + t, (size_t)4);
         TILE_STORE(1, b->s + t + SIDE, (size_t)4);
     }
     softmax_alone(b, n);
-    pair_values(b, n);
+    pair_values(b, n, &next);
     for (size_t j = 0; j < b->v_dim; j += STEP) {
         TILE_ZERO(2);
         TILE_ZERO(3);
@@ -326,6 +360,7 @@ static void alone(const vl2_attend_block *b) {
             TILE_DOT(2, 5, 7);
             TILE_LOAD(7, v + TILE_LINE, line);
             TILE_DOT(3, 5, 7);
+            ask(&next, n / STEP * (b->v_dim / STEP));
         }
         TILE_STORE(2, b->o + j, (size_t)TILE_LINE);
         TILE_STORE(3, b->o + j + SIDE, (size_t)TILE_LINE);
