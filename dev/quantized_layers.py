@@ -30,10 +30,10 @@ VOCABULARY = 576  # the miniature's tokenizer
 LOGITS = 3.0  # their standard deviation: as sharp as a language model is
 
 
-def folder_of(name, layers, folder):
+def folder_of(name, layers, folder, blocks=1):
     """A checkpoint folder of zeros, in holes; its tensors' places."""
     shapes.MODELS[name].update(num_hidden_layers=layers, vocab_size=VOCABULARY)
-    shapes.VISION["layers"] = 1  # texts never meet it
+    shapes.VISION["layers"] = blocks  # texts never meet them
     sys.argv = ["sparse_checkpoint.py", name, str(folder)]
     shapes.main()
     with open(folder / "model.safetensors", "rb") as file:

@@ -23,7 +23,7 @@
 enum {
     VL2_BYTES_STEP = 64,  /* k is padded to these: zeros of weights */
     VL2_BYTES_STRIP = 16, /* outputs whose weights lie together */
-    VL2_BYTES_CREST = 16,
+    VL2_BYTES_CREST = 12,
     VL2_BYTES_MOST_K = 65536 /* 255 * 127 * k fits 32 bits */
 };
 
