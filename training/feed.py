@@ -62,8 +62,8 @@ def drawn(source: str, seed: int, again: int, split: str = "train") -> Iterator[
 class Maker:
     """Draws batches of the kinds of MENU."""
 
-    def __init__(self, seed: int, again: int, split: str = "train"):
-        self.packer, self.waiting = Packer(iter(()), seed, even=split != "train"), {}
+    def __init__(self, seed: int, again: int, split: str = "train", zh: float = 0.3):
+        self.packer, self.waiting = Packer(iter(()), seed, zh, split != "train"), {}
         self.sources = {k: drawn(k, FRESH + seed * 10_000_000 + 1_000_000 * i, again, split) for i, k in enumerate(SOURCES)}
 
     def _things(self) -> Iterator[dict]:
@@ -143,14 +143,14 @@ def restore(kind: str, t: dict[str, Tensor], about: dict[str, Any], turns: list[
     return Batch(kind, about["pictures"], views, packed, t["task"])
 
 
-def _work(me: int, seed: int, again: int, size: float, shares: Any, blocks: list[mmap.mmap], free: Any, full: Any, exams: Any) -> None:
+def _work(me: int, seed: int, again: int, size: float, zh: float, shares: Any, blocks: list[mmap.mmap], free: Any, full: Any, exams: Any) -> None:
     torch.set_num_threads(1)
     trainer = os.getppid()
     exams.cancel_join_thread()                             # who dies is not to wait for the trainer to read it
     if me < len(HELD_OUT):
         b = Maker(seed + 100 + me, 1, "held-out").make(HELD_OUT[me], 40)
         exams.put((HELD_OUT[me], *parts(b), b.turns, b.owner))
-    maker, rng, names = Maker(seed + 1 + me, again), np.random.default_rng([9, seed, me]), list(MENU)
+    maker, rng, names = Maker(seed + 1 + me, again, zh=zh), np.random.default_rng([9, seed, me]), list(MENU)
     while True:
         share = np.array(shares)
         kind = names[rng.choice(len(names), p=share / share.sum())]
@@ -174,8 +174,8 @@ def _within(line: Any, seconds: float) -> int | None:
 class Feed:
     """Starts the processes; call it before the device is touched, as they are forked. take() gives batches on the device."""
 
-    def __init__(self, workers: int, seed: int, again: int, more: dict[str, float], size: float = 1.0, ahead: int = 6):
-        """again: how often a drawn picture is asked about; more: see share(); size: multiplies the pictures of a batch."""
+    def __init__(self, workers: int, seed: int, again: int, more: dict[str, float], size: float = 1.0, zh: float = 0.3, ahead: int = 6):
+        """again: how often a drawn picture is asked about; more: see share(); size: multiplies the pictures of a batch; zh: share of Chinese."""
         fork = multiprocessing.get_context("fork")
         self.shares = fork.Array("d", len(MENU), lock=False)
         self.share(more)
@@ -183,7 +183,7 @@ class Feed:
         self.free, self.full, self.exams = fork.Queue(), fork.Queue(), fork.Queue()
         for i in range(len(self.blocks)):
             self.free.put(i)
-        self.workers = [fork.Process(target=_work, args=(i, seed, again, size, self.shares, self.blocks, self.free, self.full, self.exams), daemon=True)
+        self.workers = [fork.Process(target=_work, args=(i, seed, again, size, zh, self.shares, self.blocks, self.free, self.full, self.exams), daemon=True)
                         for i in range(workers)]
         for w in self.workers:
             w.start()

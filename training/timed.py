@@ -122,8 +122,8 @@ def start(a: argparse.Namespace) -> Learner:
 
 
 def rate(a: argparse.Namespace, part: float, step: int) -> float:
-    """What all rates are multiplied with after a part of the time: a rise of 100 steps, then level, then down in a line."""
-    return a.speed * min(1.0, (step + 1) / 100) * max(0.01, min(1.0, (1 - part) / a.fall))
+    """What all rates are multiplied with after a part of the time: a rise, then level, then down in a line."""
+    return a.speed * min(1.0, (step + 1) / a.rise) * max(0.01, min(1.0, (1 - part) / a.fall))
 
 
 def replan(a: argparse.Namespace, feed: Feed) -> None:
@@ -138,7 +138,7 @@ def replan(a: argparse.Namespace, feed: Feed) -> None:
 def run(a: argparse.Namespace) -> None:
     begin = time.time()
     a.out.mkdir(parents=True, exist_ok=True)
-    feed = Feed(a.workers, a.seed, a.again, a.more, a.size)
+    feed = Feed(a.workers, a.seed, a.again, a.more, a.size, a.zh)
     learner = start(a)
     feed.load(a.device)
     optim = Both(list(learner.named_parameters()), a.muon, a.adam, a.slow, 1, ("vision.", "projector."))
@@ -199,6 +199,8 @@ def main() -> None:
     p.add_argument("--again", type=int, default=3, help="how often a drawn picture is asked about")
     p.add_argument("--batches", type=int, default=4, help="of a step")
     p.add_argument("--size", type=float, default=1.0, help="multiplies the pictures of a batch: 0.05 suits a CPU core")
+    p.add_argument("--zh", type=float, default=0.3, help="share of questions in Chinese")
+    p.add_argument("--rise", type=int, default=100, help="steps in which the rate rises")
     p.add_argument("--more", type=json.loads, default={}, help='multiplies shares of kinds of batches, as {"text": 1.5}')
     p.add_argument("--speed", type=float, default=1.0, help="multiplies all rates")
     p.add_argument("--fall", type=float, default=0.6, help="the last share of the time, in which the rate falls")
