@@ -26,7 +26,12 @@ typedef struct vl2_qkind {
     void (*unpack)(vl2_qunit *u, const void *block);
 } vl2_qkind;
 
+#if defined(                                                                                       \
+    VL2_EMULATE_AVX512) /* slow in any case: once for all types, or compilers take minutes */
+#define VL2_QINLINE static __attribute__((unused, noinline))
+#else
 #define VL2_QINLINE static inline __attribute__((always_inline))
+#endif
 
 /* A short loop whose rounds are all written out, so that arrays of vectors stay in registers. */
 #define VL2_QEACH(i, n) _Pragma("GCC unroll 12") for (int i = 0; i < (n); i++)
