@@ -14,7 +14,8 @@ if(VL2_SIMDE AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
         ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/bytes_amx.c)
     vl2_flags(vl2_emulated)
     target_include_directories(vl2_emulated PRIVATE ${CMAKE_SOURCE_DIR}/src)
-    target_compile_options(vl2_emulated PRIVATE -Wno-missing-prototypes -Wno-psabi)
+    target_compile_options(vl2_emulated PRIVATE -Wno-missing-prototypes -Wno-psabi
+        $<$<C_COMPILER_ID:Clang>:-Wno-pass-failed>) # SIMDe asks for vectors of loops that cannot be
     target_compile_definitions(vl2_emulated PRIVATE VL2_EMULATE_AVX512
         vl2_dot_avx512_fill=emulated_dot_avx512_fill
         vl2_rows_avx512_fill=emulated_rows_avx512_fill

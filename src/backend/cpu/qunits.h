@@ -26,8 +26,8 @@ typedef struct vl2_qkind {
     void (*unpack)(vl2_qunit *u, const void *block);
 } vl2_qkind;
 
-#if defined(                                                                                       \
-    VL2_EMULATE_AVX512) /* slow in any case: once for all types, or compilers take minutes */
+/* Emulated they are slow in any case: compiled once for all types, or compilers take minutes. */
+#if defined(VL2_EMULATE_AVX512)
 #define VL2_QINLINE static __attribute__((unused, noinline))
 #else
 #define VL2_QINLINE static inline __attribute__((always_inline))
