@@ -42,26 +42,30 @@ static vl2_bytes_w parts_of(const vl2_mat *w) {
                          .kp = vl2_cpu_up(w->cols, VL2_BYTES_STEP)};
 }
 
-/* strip: where output 0's first four go. Weights that are no numbers make a scale that is none. */
-static void make_row(int8_t *strip, float *scale, int32_t *sum, const float *x, size_t k) {
-    uint32_t bits = 0;
-    for (size_t i = 0; i < k; i++) {
-        uint32_t size;
-        memcpy(&size, &x[i], sizeof size);
-        size &= 0x7fffffffu;
-        bits = size > bits ? size : bits;
-    }
+/* strip: where the output's first four go. Weights that are no numbers make a scale that is none. Loops as
+ * compilers make vectors of them: x + 1.5 * 2^23 has x to nearest even in its last bits. */
+static void make_row(int8_t *strip, float *scale, int32_t *sum, const float *x, int32_t *q,
+                     size_t k) {
+    const float shift = 12582912.0f;
+    int32_t bits = 0, all = 0, base;
+    memcpy(q, x, k * sizeof *q);
+    for (size_t i = 0; i < k; i++) bits = (q[i] & INT32_MAX) > bits ? q[i] & INT32_MAX : bits;
     float most;
     memcpy(&most, &bits, sizeof most);
-    const bool some = bits < 0x7f800000u && most >= 1e-30f;
+    memcpy(&base, &shift, sizeof base);
+    const bool some = bits < 0x7f800000 && most >= 1e-30f;
     const float inverse = some ? 127.0f / most : 0.0f;
-    *scale = bits >= 0x7f800000u ? NAN : some ? most / 127.0f : 0.0f;
+    *scale = bits >= 0x7f800000 ? NAN : some ? most / 127.0f : 0.0f;
     *sum = 0;
-    for (size_t i = 0; i < k && some; i++) {
-        const int32_t q = (int32_t)lrintf(x[i] * inverse);
-        strip[i / 4 * 4 * VL2_BYTES_STRIP + i % 4] = (int8_t)q;
-        *sum += q;
+    if (!some) return;
+    for (size_t i = 0; i < k; i++) {
+        const float moved = x[i] * inverse + shift;
+        memcpy(&q[i], &moved, sizeof moved);
+        q[i] -= base;
+        all += q[i];
     }
+    for (size_t i = 0; i < k; i++) strip[i / 4 * 4 * VL2_BYTES_STRIP + i % 4] = (int8_t)q[i];
+    *sum = all;
 }
 
 typedef struct making {
@@ -78,13 +82,14 @@ static void make_strip(void *context, size_t i, int thread) {
     int32_t *sum = (int32_t *)(void *)(m->memory + scales_of(w)) + first;
     int8_t *strip = (int8_t *)m->memory + 2 * scales_of(w) + first * kp;
     float *wide = vl2_cpu_lane(m->cpu, thread);
+    int32_t *whole = (int32_t *)(void *)(wide + VL2_BYTES_MOST_K);
     memset(strip, 0, VL2_BYTES_STRIP * kp);
     for (size_t r = 0; r < VL2_BYTES_STRIP; r++) {
         scale[r] = 0.0f;
         sum[r] = 0;
         if (first + r >= w->rows) continue;
         vl2_dtype_to_f32(wide, (const char *)w->data + (first + r) * w->stride, w->type, w->cols);
-        make_row(strip + 4 * r, &scale[r], &sum[r], wide, w->cols);
+        make_row(strip + 4 * r, &scale[r], &sum[r], wide, whole, w->cols);
     }
 }
 
