@@ -134,7 +134,7 @@ static void test_info(void **state) {
     vl2_engine_close(engine);
 }
 
-/* A tower in bytes takes memory of its own, which is in the plan; a model without one takes none. */
+/* A tower in bytes takes memory of its own, which is in the plan. */
 static void test_int8(void **state) {
     (void)state;
     golden_case c = golden_named("mini-small/text");

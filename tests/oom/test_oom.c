@@ -96,6 +96,7 @@ static vl2_status open_small(vl2_engine **out, const char *model, int threads, s
     vl2_engine_options_init(&options);
     options.threads = threads;
     options.ctx_tokens = ctx_tokens;
+    options.vision = VL2_VISION_INT8; /* one allocation more */
     return vl2_engine_open(out, model, &options, err);
 }
 

@@ -164,6 +164,7 @@ static void cell_task(void *context, size_t i, int thread) {
 
 void vl2_product_bytes_run(const vl2_product *p, const vl2_mat *w, size_t m) {
     operation o = {.p = p, .kernels = &p->cpu->kernels.bytes, .w = parts_of(w), .m = m};
+    if (m == 0 || p->n == 0) return;
     o.block = vl2_cpu_min(m, BLOCK);
     while (o.block > 1 && block_bytes(&o, o.block) > p->cpu->shared_bytes) o.block /= 2;
     const size_t fit = p->cpu->shared_bytes / block_bytes(&o, o.block) * o.block;
