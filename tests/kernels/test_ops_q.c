@@ -213,7 +213,8 @@ static void bytes(vl2_backend *be, vl2_dtype type) {
 static void test_bytes(void **state) {
     static const vl2_dtype types[] = {VL2_F32, VL2_BF16};
     (void)state;
-    everywhere(bytes, types, 2, 4, BYTES_K); /* 203 rows go in turns where an element has two bytes (AVX2) */
+    everywhere(bytes, types, 2, 4,
+               BYTES_K); /* 203 rows go in turns where an element has two bytes (AVX2) */
 }
 
 /* Weights that are no numbers make products that are none; rows of x too long to sum are not made. */
