@@ -57,7 +57,7 @@ def make(folder: Path, scenes: int = 60) -> None:
                     images.insert(0, f"{seed - 1}.png")
                 else:
                     got = questions.Asker(known, rng).ask(task, lang)
-                if not got or got[3] in questions.NONE.values() or (task.startswith("presence") and got[3] in ("No", "没有")):
+                if not got or got[3] in (*questions.NONE.values(), "0") or (task.startswith("presence") and got[3] in ("No", "没有")):
                     continue
                 key = f"{seed}-{task}-{lang}"
                 message = {"role": "user", "content": "<image>\n" * len(images) + got[2], "images": images}

@@ -42,7 +42,7 @@ def main() -> None:
     for task in LATER:
         mine = [(int(r[1]), float(r[3])) for r in scores if r[2] == task]
         timed.plot([s for s, _ in mine], [v for _, v in mine], label=task)
-    timed.set(title="On a GPU: held-out answers right, % (some 40 pictures a kind)", xlabel="step")
+    timed.set(title="Timed runs: held-out answers right, % (some 40 pictures a kind)", xlabel="step")
     for part in (left, middle, right, timed):
         part.legend(fontsize=7)
     fig.tight_layout()
