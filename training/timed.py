@@ -15,15 +15,14 @@ import time
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from . import kernels, packed
 from .feed import TASKS, Batch, Feed
-from .heads import losses, shares_right
+from .heads import shares_right
 from .model import load
 from .optim import Both
-from .train import Learner
+from .train import Learner, mean_loss, tower_loss
 from .warm import pixels
 
 PART = 14 << 20                         # bytes of a part of the weights
@@ -53,15 +52,13 @@ class Heard:
 def learn(learner: Learner, b: Batch, heard: Heard, patch: float, share: float) -> Tensor:
     """Adds the gradients of a batch, times share; its loss."""
     if b.packed is None:
-        with kernels.autocast(b.views["tiles"].device.type):
-            seen = learner.vision(pixels(b.views["tiles"]))
-            loss = SPELLING * sum(losses(learner.heads, seen, learner.projector(seen), b.views).values())
+        loss = SPELLING * tower_loss(learner, b.views)
         heard.letters(loss.detach())
     else:
         logits, near = learner(b.packed, patch)
-        each = F.cross_entropy(logits.float(), b.packed.target, reduction="none", ignore_index=-1)
-        loss = (each * b.packed.weight).sum() / (b.packed.weight.sum() + 1) + near
-        heard.add(b.task, each.detach(), b.packed.weight)
+        loss, each = mean_loss(logits, b.packed)
+        loss = loss + near
+        heard.add(b.task, each, b.packed.weight)
     (loss * share).backward()
     return loss.detach()
 
@@ -145,6 +142,13 @@ def run(a: argparse.Namespace) -> None:
     moe = [layer for layer in learner.language.layers if layer.moe]
     heard, held_out, pictures, step = Heard(a.device), [], 0, 0
     log, scores = (csv.writer(open(a.out / f"timed-{n}.csv", "a", newline="", buffering=1)) for n in ("train", "scores"))
+
+    def look() -> dict[str, float]:
+        held_out.extend([] if held_out else feed.exam(a.device))
+        got = exam(learner, held_out)
+        scores.writerows([round(time.time() - begin), step, k, v] for k, v in got.items())
+        return got
+
     print(f"ready after {time.time() - begin:.1f} s", flush=True)
     told = tested = saved = time.time()
     while (part := (time.time() - begin) / a.seconds) < 1:
@@ -172,18 +176,14 @@ def run(a: argparse.Namespace) -> None:
             print(row, f"norm {norm:.2f} rate {scale:.2f} waited {feed.waited}", heard.take(), flush=True)
             told = now
         if now - tested > a.test:
-            held_out = held_out or feed.exam(a.device)
-            got = exam(learner, held_out)
-            scores.writerows([round(now - begin), step, k, v] for k, v in got.items())
+            got = look()
             print("held-out", round(now - begin), step, got, flush=True)
             tested = time.time()
         if now - saved > a.save:
             save(learner, a.out, step)
             saved = time.time()
     save(learner, a.out, step)
-    held_out = held_out or feed.exam(a.device)
-    got = exam(learner, held_out)
-    scores.writerows([round(time.time() - begin), step, k, v] for k, v in got.items())
+    got = look()
     print("held-out at the end", step, pictures, got, f"{time.time() - begin:.1f} s", flush=True)
     feed.stop()
 

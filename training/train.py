@@ -98,6 +98,13 @@ def mean_loss(logits: Tensor, b: Packed) -> tuple[Tensor, Tensor]:
     return (each * b.weight).sum() / (b.weight.sum() + 1), each.detach()
 
 
+def tower_loss(learner: Learner, views: dict[str, Tensor]) -> Tensor:
+    """What the heads say of views that the tower and projector alone learn from."""
+    with kernels.autocast(views["tiles"].device.type):
+        seen = learner.vision(pixels(views["tiles"]))
+        return sum(losses(learner.heads, seen, learner.projector(seen), views).values())
+
+
 def heard(b: Packed, each: Tensor, mean: dict[str, float]) -> None:
     """Running means of the loss of each task's answers, by the tokens that count."""
     sums: dict[str, list[float]] = {}
@@ -245,10 +252,7 @@ def run(a: argparse.Namespace) -> None:
 
 def read_letters(learner: Learner, words: Iterator[dict], a: argparse.Namespace, weight: float) -> float:
     """Views of words that the tower and projector alone learn from: many more than the language half has time for."""
-    b = view_batch(words, a.letters, a.device)
-    with kernels.autocast(a.device):
-        seen = learner.vision(pixels(b["tiles"]))
-        loss = weight * sum(losses(learner.heads, seen, learner.projector(seen), b).values())
+    loss = weight * tower_loss(learner, view_batch(words, a.letters, a.device))
     loss.backward()
     return float(loss.detach())
 

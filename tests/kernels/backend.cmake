@@ -69,7 +69,7 @@ if(VL2_ARM_CC AND VL2_ARM_EMULATOR AND NOT CMAKE_SYSTEM_PROCESSOR MATCHES "aarch
     set(i8mm ${cpu}/arm/q_i8mm.c ${cpu}/arm/peak_i8mm.c)
     set(bf16 ${cpu}/arm/dot_bf16.c ${cpu}/arm/peak_bf16.c)
     add_custom_command(OUTPUT check_kernels_arm DEPENDS ${arm_sources} ${dotprod} ${i8mm} ${bf16}
-            ${cpu}/arm/q_neon.h ${cpu}/arm/bytes_neon.h
+            ${cpu}/arm/q_neon.h ${cpu}/arm/bytes_neon.h ${cpu}/arm/peak_bytes.h
         COMMAND ${VL2_ARM_CC} ${arm_flags} -march=armv8.2-a+dotprod -c ${dotprod}
         COMMAND ${VL2_ARM_CC} ${arm_flags} -march=armv8.2-a+dotprod+i8mm -c ${i8mm}
         COMMAND ${VL2_ARM_CC} ${arm_flags} -march=armv8.2-a+bf16 -c ${bf16}

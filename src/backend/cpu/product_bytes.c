@@ -106,9 +106,9 @@ typedef struct operation {
     const vl2_product *p;
     const vl2_bytes *kernels;
     vl2_bytes_w w;
-    size_t m, block; /* rows of all; of a block */
-    size_t lo, hi;   /* rows of this turn */
-    size_t run;      /* blocks of a task */
+    size_t block;  /* rows of one */
+    size_t lo, hi; /* rows of this turn */
+    size_t run;    /* blocks of a task */
 } operation;
 
 /* A block in the shared scratch: this, and 2 * `block` packed rows. */
@@ -163,7 +163,7 @@ static void cell_task(void *context, size_t i, int thread) {
 }
 
 void vl2_product_bytes_run(const vl2_product *p, const vl2_mat *w, size_t m) {
-    operation o = {.p = p, .kernels = &p->cpu->kernels.bytes, .w = parts_of(w), .m = m};
+    operation o = {.p = p, .kernels = &p->cpu->kernels.bytes, .w = parts_of(w)};
     if (m == 0 || p->n == 0) return;
     o.block = vl2_cpu_min(m, BLOCK);
     while (o.block > 1 && block_bytes(&o, o.block) > p->cpu->shared_bytes) o.block /= 2;

@@ -1,19 +1,7 @@
-#include "backend/cpu/peak_loops.h"
+#include "backend/cpu/arm/peak_bytes.h"
 
-#include <arm_neon.h>
-
-double vl2_peak_dotprod_int8(size_t rounds) {
-    int32x4_t sums[VL2_PEAK_CHAINS];
-    int8x16_t weights[VL2_PEAK_CHAINS], x = vdupq_n_s8(3);
-    const int8x16_t *w = weights;
-    for (int i = 0; i < VL2_PEAK_CHAINS; i++) {
-        sums[i] = vdupq_n_s32(i);
-        weights[i] = vdupq_n_s8((int8_t)i);
-    }
-    for (size_t r = 0; r < rounds; r++) {
-        VL2_PEAK_RELOAD(w);
-        for (int i = 0; i < VL2_PEAK_CHAINS; i++) sums[i] = vdotq_s32(sums[i], w[i], x);
-    }
-    for (int i = 0; i < VL2_PEAK_CHAINS; i++) VL2_PEAK_KEEP(sums[i]);
-    return (double)rounds * VL2_PEAK_CHAINS * 16 * 2;
+static inline int32x4_t step(int32x4_t sum, int8x16_t w, int8x16_t x) {
+    return vdotq_s32(sum, w, x);
 }
+
+double vl2_peak_dotprod_int8(size_t rounds) { return peak_bytes(rounds, step, 16); }
