@@ -70,6 +70,15 @@ class Configurations(Hostile):
             path.write_text(json.dumps(config))
             self.ask(f"{key}={hostile.shown(value)}", model, "-i", CASES / "img0.png", names=(key,))
 
+    def test_every_key_of_a_tower_in_bytes(self):
+        model = self.copy_of_mini("small", GOLDEN / "mini-small")
+        path = model / "config.json"
+        for part, key, value, config in some(hostile.configurations(json.loads(path.read_text())), 3):
+            if part == "vision_config":
+                path.write_text(json.dumps(config))
+                self.ask(f"{key}={hostile.shown(value)}", model, "--vision", "int8", "-i", CASES / "img0.png",
+                         names=(key, *self.OTHERS.get(key, ()), *self.TENSORS))
+
     def test_unused_keys_change_nothing(self):
         """What the reference does not use for computing, whatever it holds, is no reason to refuse."""
         model = self.copy_of_mini()
@@ -156,6 +165,22 @@ class Files(Hostile):
                 path.write_bytes(struct.pack("<Q", len(text)) + text + body)
                 ran = self.ask(f"{place}={hostile.shown(value)}", model, names=("safetensors",))
                 self.assertTrue(not ran or place == ("__metadata__",) or header[name]["shape"] == value, (place, value))
+
+    def test_a_tower_in_bytes_of_numbers_that_are_none(self):
+        """NaN, infinity, the greatest number and zeros throughout one tensor of each kind in a block of the tower."""
+        model = self.copy_of_mini("small", GOLDEN / "mini-small")
+        path = model / "model.safetensors"
+        data = path.read_bytes()
+        (size,) = struct.unpack("<Q", data[:8])
+        header = json.loads(data[8 : 8 + size])
+        kinds = [name for name in header if name.startswith("vision.blocks.0.")]
+        self.assertGreater(len(kinds), 8)
+        for name in kinds:
+            self.assertEqual(header[name]["dtype"], "F32")
+            first, end = (8 + size + at for at in header[name]["data_offsets"])
+            for number in some((b"\xff\xff\xff\x7f", b"\0\0\x80\x7f", b"\xff\xff\x7f\x7f", b"\0\0\0\0"), 2):
+                path.write_bytes(data[:first] + number * ((end - first) // 4) + data[end:])
+                self.ask(f"{name}: {number}", model, "--vision", "int8", "-i", CASES / "img0.png")
 
     def test_broken_bytes_of_a_header_never_crash(self):
         model = self.copy_of_mini("small", GOLDEN / "mini-small")

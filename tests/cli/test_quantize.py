@@ -91,6 +91,9 @@ class Quantize(ProgramTest):
         text = self.quantized(DEMO, "text.gguf", "--half", "text")
         vision = self.quantized(DEMO, "vision.gguf", "--half", "vision")
         self.assertTrue(self.good("run", "-q", "-m", text, "Hello"))
+        for file, bytes_are_made in ((text, False), (DEMO, True)): # a half without a tower makes none of it bytes
+            said = vl2("run", "-v", "-m", file, "--vision", "int8", "--max-tokens", "1", "Hello")
+            self.assertEqual((said.returncode, b"in int8" in said.stderr), (0, bytes_are_made), said.stderr)
         self.bad(1, "run", "-q", "-m", text, *question(PLAIN), contains="--mmproj")
         self.bad(1, "run", "-q", "-m", vision, "Hello", contains="--mmproj")
         said = self.good("run", "-q", "-m", text, "--mmproj", vision, *question(PLAIN)).strip()
