@@ -6,6 +6,7 @@ if(VL2_SIMDE AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     add_library(vl2_emulated OBJECT ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/dot_avx512.c
         ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/rows_avx512.c
         ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/dot_avx512bf16.c
+        ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/attend_avx512bf16.c
         ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/dot_amx.c
         ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/attend_amx.c
         ${CMAKE_SOURCE_DIR}/src/backend/cpu/x86/q_avx512vnni.c
@@ -20,6 +21,7 @@ if(VL2_SIMDE AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
         vl2_dot_avx512_fill=emulated_dot_avx512_fill
         vl2_rows_avx512_fill=emulated_rows_avx512_fill
         vl2_dot_avx512bf16_fill=emulated_dot_avx512bf16_fill
+        vl2_attend_avx512bf16_fill=emulated_attend_avx512bf16_fill
         vl2_dot_amx_fill=emulated_dot_amx_fill
         vl2_attend_amx_fill=emulated_attend_amx_fill
         vl2_q_avx512vnni_fill=emulated_q_avx512vnni_fill
@@ -47,6 +49,10 @@ foreach(library vl2_emulated vl2_emulated_vnni)
     endif()
 endforeach()
 vl2_test(test_ops SOURCES test_ops.c LABELS kernels)
+if(TARGET vl2_emulated)
+    target_compile_definitions(test_ops PRIVATE VL2_HAVE_EMULATED)
+    target_sources(test_ops PRIVATE $<TARGET_OBJECTS:vl2_emulated>)
+endif()
 vl2_test(test_ops_q SOURCES test_ops_q.c LABELS kernels)
 
 # Arm's kernels, cross-compiled and run under an emulator where both are installed.

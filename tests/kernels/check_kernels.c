@@ -19,6 +19,7 @@
 void emulated_dot_avx512_fill(vl2_kernels *out);
 void emulated_rows_avx512_fill(vl2_kernels *out);
 void emulated_dot_avx512bf16_fill(vl2_kernels *out);
+void emulated_attend_avx512bf16_fill(vl2_kernels *out);
 void emulated_dot_amx_fill(vl2_kernels *out);
 void emulated_attend_amx_fill(vl2_kernels *out);
 void emulated_q_avx512vnni_fill(vl2_kernels *out);
@@ -222,6 +223,7 @@ static void add_emulated(totals *t, const vl2_kernels *plain, uint64_t seed) {
     emulated_bytes_avx512vnni_fill(&q);
     add_quantized(t, "avx512vnni (emulated)", plain, &q, seed);
     emulated_dot_avx512bf16_fill(&k);
+    emulated_attend_avx512bf16_fill(&k);
     add_level(t, "avx512bf16 (emulated)", plain, &k, seed);
     emulated_dot_amx_fill(&k);
     emulated_attend_amx_fill(&k);

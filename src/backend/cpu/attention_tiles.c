@@ -82,7 +82,7 @@ static void pack_queries(const tiles *t, const part *p, const lane *l) {
         const float *rows[VL2_TILE_ROWS];
         size_t n = vl2_cpu_min(VL2_TILE_ROWS, p->n - r);
         for (size_t i = 0; i < n; i++) rows[i] = query(&t->j, p, r + i);
-        t->j.cpu->kernels.tiles[VL2_BF16].pack(l->q + r * t->kp * 2, rows, n, t->j.a->k_dim);
+        t->j.cpu->kernels.attend.queries(l->q + r * t->kp * 2, rows, n, t->j.a->k_dim);
     }
 }
 
@@ -346,7 +346,7 @@ static void unit_task(void *context, size_t i, int thread) {
     for (size_t h = 0; h < t->j.a->heads; h++) {
         const part head = {.seq = p.seq, .kv_head = h, .n = 1};
         const float *q = query(&t->j, &head, 0);
-        t->j.cpu->kernels.tiles[VL2_BF16].pack(l.q + h * t->kp * 2, &q, 1, t->j.a->k_dim);
+        t->j.cpu->kernels.attend.queries(l.q + h * t->kp * 2, &q, 1, t->j.a->k_dim);
     }
     keys b = {0};
     size_t number = 0, from = i * d->d.per_unit;

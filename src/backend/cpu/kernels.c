@@ -42,7 +42,7 @@ static const level LADDER[] = {
     {"avxvnni", has_avxvnni, {vl2_q_avxvnni_fill, vl2_bytes_avxvnni_fill}},
     {"avx512", has_avx512, {vl2_dot_avx512_fill, vl2_rows_avx512_fill}},
     {"avx512vnni", has_avx512vnni, {vl2_q_avx512vnni_fill, vl2_bytes_avx512vnni_fill}},
-    {"avx512bf16", has_avx512bf16, {vl2_dot_avx512bf16_fill}},
+    {"avx512bf16", has_avx512bf16, {vl2_dot_avx512bf16_fill, vl2_attend_avx512bf16_fill}},
     {"amx", has_amx, {vl2_dot_amx_fill, vl2_attend_amx_fill, vl2_q_amx_fill, vl2_bytes_amx_fill}},
 #elif defined(__aarch64__)
     {"neon",

@@ -93,6 +93,8 @@ typedef struct vl2_attend_block {
 } vl2_attend_block;
 
 typedef struct vl2_attend {
+    /* m <= VL2_TILE_ROWS query rows of k elements, rounded and turned: m * 2 * (k padded) bytes */
+    void (*queries)(void *out, const float *const *rows, size_t m, size_t k);
     /* bf16 [n padded, k padded], zeros behind; rows of F32 or BF16 */
     void (*keys)(void *out, const void *rows, size_t stride, vl2_dtype type, size_t n, size_t k);
     /* bf16 [v padded, n padded] = the rows' transpose */

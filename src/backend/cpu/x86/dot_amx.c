@@ -2,67 +2,18 @@
  *
  * A tile of weights is 16 outputs by 32 elements of k, loaded from the mapping where it lies; the
  * matching tile of x holds pairs of k as its rows and up to 16 rows of x as its columns, an order that
- * `pack` brings about once for all weights. Sums come out as [outputs, rows of x] and are turned on
+ * `pack_columns` brings about once for all weights. Sums come out as [outputs, rows of x] and are turned on
  * their way out. An output is one chain over k in steps of 32 (a step's own sum starts at zero), so
  * that one column and sixteen give the same bits. Denormals count as zeros. */
 #include "backend/cpu/x86/x86.h"
 
 #include "backend/cpu/x86/amx.h"
-#include "backend/cpu/x86/vec_avx512.h"
+#include "backend/cpu/x86/columns_avx512.h"
 
-enum {
-    STEP = 32, /* elements of k in a tile */
-    SIDE = 16, /* outputs and rows of x in a tile */
-    PAIR = 2 * SIDE
-};
+/* STEP elements of k, SIDE outputs and SIDE rows of x in a tile. */
+enum { PAIR = 2 * SIDE };
 
-#define INLINE static inline __attribute__((always_inline))
-
-INLINE size_t up(size_t k) { return (k + STEP - 1) / STEP * STEP; }
-INLINE size_t least(size_t a, size_t b) { return a < b ? a : b; }
-
-/* ---- preparing x ------------------------------------------------------------------------------ */
-
-/* 32 floats as bf16, in their order. */
-INLINE __m512 narrow(__m512 a, __m512 b) {
-#if defined(VL2_EMULATE_AVX512)
-    uint16_t bits[STEP];
-    v_store_bf16(bits, a);
-    v_store_bf16(bits + 16, b);
-    return _mm512_loadu_ps(bits);
-#else
-    return (__m512)_mm512_cvtne2ps_pbh(b, a);
-#endif
-}
-
-INLINE __m512 narrow_step(const float *row, size_t left) {
-    if (left >= STEP) return narrow(v_load(row), v_load(row + 16));
-    if (left <= 16) return narrow(v_load_part(row, left), _mm512_setzero_ps());
-    return narrow(v_load(row), v_load_part(row + 16, left - 16));
-}
-
-static size_t row_bytes(size_t k) { return up(k) * sizeof(uint16_t); }
-
-/* [k/2, m] pairs */
-static void pack(void *out, const float *const *rows, size_t m, size_t k) {
-    float *to = out;
-    for (size_t i = 0; i < k; i += STEP, to += SIDE * m) {
-        __m512 a[SIDE];
-        for (size_t r = 0; r < SIDE; r++)
-            a[r] = r < m ? narrow_step(rows[r] + i, k - i) : _mm512_setzero_ps();
-        if (m == 1) {
-            v_store(to, a[0]);
-            continue;
-        }
-        v_transpose(a);
-        for (size_t p = 0; p < SIDE; p++) {
-            if (m == SIDE)
-                v_store(to + p * SIDE, a[p]);
-            else
-                v_store_part(to + p * m, a[p], m);
-        }
-    }
-}
+static size_t row_bytes(size_t k) { return up(k, STEP) * sizeof(uint16_t); }
 
 /* ---- sums on their way out ---------------------------------------------------------------------- */
 
@@ -178,7 +129,7 @@ INLINE void between_steps(outgoing *o, ahead *a) {
 }
 
 INLINE void steps(const operands *p, outgoing *o, ahead *a, size_t m0, size_t m1, bool two) {
-    const char *x0 = p->x, *x1 = p->x + up(p->k) * m0 * 2;
+    const char *x0 = p->x, *x1 = p->x + up(p->k, STEP) * m0 * 2;
     size_t i = 0;
     TILE_ZERO(0);
     if (m1) TILE_ZERO(1);
@@ -223,12 +174,12 @@ static void product(float *y, size_t ldy, const void *x, size_t m, const void *w
     const size_t outputs = m > PAIR ? PAIR : SIDE;
     (void)scratch;
     size_t shape = 0, turn = 0, blocks = (n + outputs - 1) / outputs * ((m + PAIR - 1) / PAIR);
-    size_t all_steps = blocks * (up(k) / STEP);
+    size_t all_steps = blocks * (up(k, STEP) / STEP);
     ahead soon = {next, next ? (next_bytes / TILE_LINE + all_steps - 1) / all_steps : 0};
     outgoing out = {.m = 0};
     for (size_t j = 0; j < n; j += outputs)
         for (size_t i = 0; i < m; i += PAIR, turn ^= 1) {
-            operands p = {.x = (const char *)x + i * up(k) * 2,
+            operands p = {.x = (const char *)x + i * up(k, STEP) * 2,
                           .w = (const char *)w + j * w_stride,
                           .stride = w_stride,
                           .m = least(m - i, PAIR),
@@ -245,5 +196,5 @@ static void product(float *y, size_t ldy, const void *x, size_t m, const void *w
 }
 
 void vl2_dot_amx_fill(vl2_kernels *out) {
-    out->tiles[VL2_BF16] = (vl2_tiles){.row_bytes = row_bytes, .pack = pack, .product = product};
+    out->tiles[VL2_BF16] = (vl2_tiles){.row_bytes = row_bytes, .pack = pack_columns, .product = product};
 }

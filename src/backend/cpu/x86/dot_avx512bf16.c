@@ -2,7 +2,7 @@
  * float32 fma. A step is 32 elements in their own order; lane i sums elements 2i and 2i+1. */
 #include "backend/cpu/x86/x86.h"
 
-#include "backend/cpu/x86/avx512.h"
+#include "backend/cpu/x86/dpbf16.h"
 
 #include <string.h>
 
@@ -17,20 +17,6 @@ enum {
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE size_t padded(size_t k) { return (k + STEP - 1) / STEP * STEP; }
-
-INLINE __m512 dot_step(__m512 acc, __m512i x, __m512i w) {
-#if defined(VL2_EMULATE_AVX512)
-    /* The instruction's own order: the odd elements' product first, no fused rounding in between. */
-    const __m512i high = _mm512_set1_epi32((int)0xffff0000u);
-    __m512 x1 = _mm512_castsi512_ps(_mm512_and_si512(x, high));
-    __m512 w1 = _mm512_castsi512_ps(_mm512_and_si512(w, high));
-    __m512 x0 = _mm512_castsi512_ps(_mm512_slli_epi32(x, 16));
-    __m512 w0 = _mm512_castsi512_ps(_mm512_slli_epi32(w, 16));
-    return _mm512_add_ps(_mm512_add_ps(acc, _mm512_mul_ps(x1, w1)), _mm512_mul_ps(x0, w0));
-#else
-    return _mm512_dpbf16_ps(acc, (__m512bh)x, (__m512bh)w);
-#endif
-}
 
 /* ---- packing ---------------------------------------------------------------------------------- */
 
@@ -81,7 +67,7 @@ INLINE void step_tile(__m512 *acc, const uint16_t *x, size_t kp, const char *w, 
     for (size_t j = 0; j < n; j++) ws[j] = _mm512_loadu_si512(w + j * stride);
     for (size_t i = 0; i < m; i++) {
         __m512i xs = _mm512_loadu_si512(x + i * kp);
-        for (size_t j = 0; j < n; j++) acc[i * n + j] = dot_step(acc[i * n + j], xs, ws[j]);
+        for (size_t j = 0; j < n; j++) acc[i * n + j] = vl2_dpbf16(acc[i * n + j], xs, ws[j]);
     }
 }
 

@@ -16,6 +16,7 @@ void vl2_q_avx512vnni_fill(vl2_kernels *out);
 void vl2_dot_avx512_fill(vl2_kernels *out);
 void vl2_rows_avx512_fill(vl2_kernels *out);
 void vl2_dot_avx512bf16_fill(vl2_kernels *out);
+void vl2_attend_avx512bf16_fill(vl2_kernels *out);
 void vl2_dot_amx_fill(vl2_kernels *out);
 void vl2_attend_amx_fill(vl2_kernels *out);
 void vl2_q_amx_fill(vl2_kernels *out);
