@@ -93,7 +93,7 @@ static vl2_attend_block run(check *c, attend_case *a, size_t first, size_t n) {
     for (size_t i = 0; i < n; i++) q[i] = a->q + (first + i) * a->k_dim;
     for (size_t i = 0; i < n; i += VL2_TILE_ROWS)
         c->k->attend.queries(a->qp + i * a->kp * 2, q + i,
-                                   n - i < VL2_TILE_ROWS ? n - i : VL2_TILE_ROWS, a->k_dim);
+                             n - i < VL2_TILE_ROWS ? n - i : VL2_TILE_ROWS, a->k_dim);
     int32_t seen[COLUMNS] = {0};
     memcpy(seen, a->seen + first, n * sizeof *seen);
     vl2_attend_block b = {.q = a->qp,

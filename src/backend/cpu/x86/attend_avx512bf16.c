@@ -55,7 +55,8 @@ static void multiply_rows(float *out, sides p, size_t rows, bool both) {
 }
 
 static void block(const vl2_attend_block *b) {
-    const size_t m0 = least(b->m, SIDE), m1 = b->m - m0, n = up(b->n, STEP), kp = up(b->k_dim, STEP);
+    const size_t m0 = least(b->m, SIDE), m1 = b->m - m0, n = up(b->n, STEP),
+                 kp = up(b->k_dim, STEP);
     size_t all = b->n;
     for (size_t i = 0; i < b->m; i++) all = least(all, (size_t)b->seen[i]);
     const sides score = {.a = b->k,

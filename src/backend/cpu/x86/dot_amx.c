@@ -196,5 +196,6 @@ static void product(float *y, size_t ldy, const void *x, size_t m, const void *w
 }
 
 void vl2_dot_amx_fill(vl2_kernels *out) {
-    out->tiles[VL2_BF16] = (vl2_tiles){.row_bytes = row_bytes, .pack = pack_columns, .product = product};
+    out->tiles[VL2_BF16] =
+        (vl2_tiles){.row_bytes = row_bytes, .pack = pack_columns, .product = product};
 }
