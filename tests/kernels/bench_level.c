@@ -88,6 +88,27 @@ static void bench_quantized(const vl2_kernels *k, vl2_dtype type) {
     free(panels);
 }
 
+static void bench_many(const vl2_kernels *k, vl2_dtype type) {
+    enum { M = 192, N = 128, K = 1280 };
+    const vl2_qdot *dot = &k->quantized[type - VL2_Q8_0];
+    const vl2_dtype_traits *t = vl2_dtype_of(type);
+    const size_t stride = K / t->block * t->block_bytes, row = vl2_qx_bytes(K, dot->unit);
+    char *x = room(M * row), *w = room(N * stride), *scratch = room(VL2_Q_ROOM);
+    float *values = room(K * sizeof *values), *y = room((size_t)M * N * sizeof *y);
+    double few, some, many;
+    for (size_t i = 0; i < M; i++) dot->pack_x(x + i * row, values, K);
+    BEST_TIME(few, dot->many(y, N, x, 12, w, stride, N, K, scratch));
+    BEST_TIME(some, dot->many(y, N, x, 48, w, stride, N, K, scratch));
+    BEST_TIME(many, dot->many(y, N, x, M, w, stride, N, K, scratch));
+    printf("%-12s %-8s %d rows %6.1f GOP/s, 48 rows %6.1f, 12 rows %6.1f\n", k->level, t->name, M,
+           2e-9 * M * N * K / many, 2e-9 * 48 * N * K / some, 2e-9 * 12 * N * K / few);
+    free(x);
+    free(w);
+    free(scratch);
+    free(values);
+    free(y);
+}
+
 static void bench_tiles(const char *level, const vl2_tiles *t) {
     enum { N = 64, K = 1152, MOST = 96 };
     char *x = room((size_t)MOST * K * 2), *w = room((size_t)N * K * 2);
@@ -167,6 +188,8 @@ void bench_level(const vl2_kernels *k) {
     if (k->tiles[VL2_BF16].product) bench_tiles(k->level, &k->tiles[VL2_BF16]);
     bench_rows(k);
     for (int t = VL2_Q8_0; t < VL2_DTYPE_COUNT; t++) bench_quantized(k, (vl2_dtype)t);
+    for (int t = VL2_Q8_0; t < VL2_DTYPE_COUNT; t++)
+        if (k->quantized[t - VL2_Q8_0].many) bench_many(k, (vl2_dtype)t);
     for (int t = VL2_Q8_0; t < VL2_DTYPE_COUNT; t++)
         if (k->q_tiles[t - VL2_Q8_0].product) bench_q_tiles(k, (vl2_dtype)t);
 }

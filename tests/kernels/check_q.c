@@ -168,10 +168,33 @@ static void check_tiles_of(check *c, const product *p, const vl2_tiles *t, const
     check_free(y);
 }
 
+static void run_many(const product *p, float *y, size_t ldy) {
+    char *room = aligned_alloc(64, VL2_Q_ROOM);
+    if (!room) abort();
+    memset(room, 0x7e, VL2_Q_ROOM);
+    p->dot->many(y, ldy, p->xp, p->m, p->w, p->stride, p->n, p->k, room);
+    free(room);
+}
+
 static bool same_rows(const float *a, const float *b, size_t ldy, const product *p) {
     for (size_t i = 0; i < p->m; i++)
         if (memcmp(a + i * ldy, b + i * ldy, p->n * sizeof *a) != 0) return false;
     return true;
+}
+
+static void check_many(check *c, const product *p, const float *expected, size_t ldy) {
+    const char *name = vl2_dtype_of(p->type)->name;
+    const size_t size = (p->m - 1) * ldy + p->n;
+    float *y = check_guarded(size);
+    const float poison = y[-1];
+    run_many(p, y, ldy);
+    bool kept = check_intact(y, size);
+    for (size_t i = 0; i + 1 < p->m; i++)
+        for (size_t j = p->n; j < ldy; j++) kept &= y[i * ldy + j] == poison;
+    check_that(c, same_rows(y, expected, ldy, p), "%s: many rows, m %zu n %zu k %zu", name, p->m,
+               p->n, p->k);
+    check_that(c, kept, "%s: many rows write past their outputs, m %zu n %zu", name, p->m, p->n);
+    check_free(y);
 }
 
 static void check_product(check *c, const product *p, int how) {
@@ -201,6 +224,7 @@ static void check_product(check *c, const product *p, int how) {
         }
         check_that(c, check_intact(y, size), "%s: packed writes past its panel", name);
     }
+    if (p->dot->many) check_many(c, p, expected, ldy);
     const vl2_tiles *tiles = &c->k->q_tiles[p->type - VL2_Q8_0];
     if (tiles->product) check_tiles_of(c, p, tiles, expected, ldy);
     check_free(expected);

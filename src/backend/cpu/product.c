@@ -24,6 +24,7 @@ enum {
 
 enum { PANEL_BYTES = PANEL * BLOCK_BYTES };
 _Static_assert(CHUNK * sizeof(vl2_qpanel) <= PANEL_BYTES, "unpacked panels fit where wide ones do");
+_Static_assert((int)VL2_Q_ROOM <= (int)PANEL_BYTES, "and what a level unpacks by itself");
 
 size_t vl2_product_lane_bytes(void) {
     const size_t rows = PANEL_BYTES + 2 * (size_t)RUN * PANEL * sizeof(float);
@@ -145,8 +146,12 @@ static void sum_quantized(const cell *c, float *sums, const char *w, size_t stri
     const vl2_product *p = c->p;
     const vl2_qdot *q = p->q;
     const char *x = packed_row(p, 0, c->first);
-    if (c->m <= VL2_PRODUCT_FEW || !q->pack_w) {
+    if (c->m <= VL2_PRODUCT_FEW || !(q->pack_w || q->many)) {
         q->direct(sums, PANEL, x, c->m, w, stride, c->n, p->k);
+        return;
+    }
+    if (q->many) {
+        q->many(sums, PANEL, x, c->m, w, stride, c->n, p->k, c->panel);
         return;
     }
     vl2_qpanel *panels = (vl2_qpanel *)(void *)c->panel;

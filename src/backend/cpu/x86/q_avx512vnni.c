@@ -1,10 +1,8 @@
-/* Products with quantized weights, AVX-512 with VNNI: q_lanes.h in vectors of 512 bits. */
+/* Products with quantized weights, AVX-512 with VNNI: q_lanes.h in vectors of 512 bits, and q_spans.h. */
 #include "backend/cpu/qunits.h"
 #include "backend/cpu/x86/halves_avx512.h"
 #include "backend/cpu/x86/vec_avx512.h"
 #include "backend/cpu/x86/x86.h"
-
-enum { TILE = 12, COLUMNS = VL2_QPANEL / VL };
 
 typedef __m512i vi;
 VL2_QINLINE vi vi_set(int32_t a) { return _mm512_set1_epi32(a); }
@@ -250,52 +248,15 @@ VL2_QINLINE vi super_dot(const super *s, const super_x *x, const vl2_qkind kind)
     return _mm512_dpwssd_epi32(a, _mm512_packs_epi32(sums[2], sums[3]), s->scale[1]);
 }
 
-/* ---- tiles ------------------------------------------------------------------------------------ */
-
-VL2_QINLINE int q_left(const vl2_qkind kind) { return kind.offset; }
-
-static inline void q_transpose(uint8_t *out, const uint8_t *rows, size_t stride) {
-    vi a[16], b[16];
-    for (size_t i = 0; i < 16; i++) a[i] = vi_load(rows + i * stride);
-    for (int i = 0; i < 16; i += 2) {
-        b[i] = vi_low_32(a[i], a[i + 1]);
-        b[i + 1] = vi_high_32(a[i], a[i + 1]);
-    }
-    for (int i = 0; i < 16; i += 4) { /* a[i + c]: columns 4p + c of rows i…i+3, p the quarter */
-        a[i] = vi_low_64(b[i], b[i + 2]);
-        a[i + 1] = vi_high_64(b[i], b[i + 2]);
-        a[i + 2] = vi_low_64(b[i + 1], b[i + 3]);
-        a[i + 3] = vi_high_64(b[i + 1], b[i + 3]);
-    }
-    for (int c = 0; c < 4; c++) {
-        const vi even = _mm512_shuffle_i32x4(a[c], a[c + 4], 0x88);
-        const vi odd = _mm512_shuffle_i32x4(a[c], a[c + 4], 0xdd);
-        const vi even2 = _mm512_shuffle_i32x4(a[c + 8], a[c + 12], 0x88);
-        const vi odd2 = _mm512_shuffle_i32x4(a[c + 8], a[c + 12], 0xdd);
-        vi_store(out + 64 * c, _mm512_shuffle_i32x4(even, even2, 0x88));
-        vi_store(out + 64 * (c + 4), _mm512_shuffle_i32x4(odd, odd2, 0x88));
-        vi_store(out + 64 * (c + 8), _mm512_shuffle_i32x4(even, even2, 0xdd));
-        vi_store(out + 64 * (c + 12), _mm512_shuffle_i32x4(odd, odd2, 0xdd));
-    }
-}
-
-/* a += scale * sums of 4 * steps products, for R rows of x and a panel's outputs; scale NULL: 1. */
-VL2_QINLINE void q_dots(vi *a, const int R, const char *x, size_t row, const uint8_t *w,
-                        const int steps, const int32_t *scale, const vl2_qkind kind) {
-    vi acc[TILE];
-    VL2_QEACH(r, R) acc[r] = scale ? vi_set(0) : a[r];
-    for (int s = 0; s < steps; s++) {
-        const vi v = vi_load(w + 64 * s);
-        VL2_QEACH(r, R) {
-            int32_t four;
-            memcpy(&four, x + (size_t)r * row + 4 * s, 4);
-            acc[r] = add_dots(acc[r], v, vi_set(four));
-        }
-    }
-    VL2_QEACH(r, R) a[r] = scale ? vi_add(a[r], vi_mul(acc[r], vi_load(scale))) : acc[r];
-    (void)kind;
-}
-
+#define VL2_Q_NO_PANELS
 #include "backend/cpu/x86/q_lanes.h"
 
-void vl2_q_avx512vnni_fill(vl2_kernels *out) { q_fill(out); }
+#include "backend/cpu/x86/q_spans.h"
+
+void vl2_q_avx512vnni_fill(vl2_kernels *out) {
+    q_fill(out);
+#define FILL(type, name, size, offset, has_min, block)                                             \
+    out->quantized[type - VL2_Q8_0].many = many_##name;
+    VL2_QKINDS(FILL)
+#undef FILL
+}

@@ -206,6 +206,8 @@ VL2_QINLINE void q_lanes(float *y, size_t ldy, const void *x, size_t m, const vo
         q_lanes(y, ldy, x, m, w, w_stride, n, k, kind);                                            \
     }
 
+#if !defined(VL2_Q_NO_PANELS) /* a level with products of many rows of its own */
+
 /* ---- panels ----------------------------------------------------------------------------------- */
 
 /* One panel of `elements` <= 256; rows from n on are the last one again. Of super-blocks: a scale for
@@ -363,11 +365,16 @@ VL2_QINLINE void q_tiles(float *y, size_t ldy, const void *x, size_t m, size_t k
         const vl2_qkind kind = {unit, offset, has_min, sizeof(block), vl2_qunit_##name};           \
         q_tiles(y, ldy, x, m, k, w, k0, kn, kind);                                                 \
     }
+VL2_QKINDS(VL2_Q_TILES)
+
+#define VL2_Q_PANELS(name) .pack_w = pack_w_##name, .packed = packed_##name
+#else
+#define VL2_Q_PANELS(name) .pack_w = NULL
+#endif
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
 VL2_QKINDS(VL2_Q_LANES)
-VL2_QKINDS(VL2_Q_TILES)
 
 VL2_QINLINE void q_fill(vl2_kernels *out) {
 #define FILL(type, name, size, offset, has_min, block)                                             \
@@ -375,8 +382,7 @@ VL2_QINLINE void q_fill(vl2_kernels *out) {
         (vl2_qdot){.unit = size,                                                                   \
                    .pack_x = size == VL2_QUANT_BLOCK ? pack_x_32 : pack_x_k,                       \
                    .direct = direct_##name,                                                        \
-                   .pack_w = pack_w_##name,                                                        \
-                   .packed = packed_##name};
+                   VL2_Q_PANELS(name)};
     VL2_QKINDS(FILL)
 #undef FILL
 }
