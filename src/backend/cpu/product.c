@@ -19,6 +19,7 @@ enum {
     STRIP = 8,         /* outputs read side by side from the mapping */
     DIRECT_ROWS = 8,   /* up to so many rows, widening a panel does not pay */
     CHUNK = 8,         /* panels of quantized weights, of 256 elements, unpacked at a time */
+    FEW_DIRECT = 4,    /* where a level multiplies many rows by itself, so many still go without */
     BLOCK_BYTES = 3072 /* of a packed row of weights at most */
 };
 
@@ -146,12 +147,12 @@ static void sum_quantized(const cell *c, float *sums, const char *w, size_t stri
     const vl2_product *p = c->p;
     const vl2_qdot *q = p->q;
     const char *x = packed_row(p, 0, c->first);
-    if (c->m <= VL2_PRODUCT_FEW || !(q->pack_w || q->many)) {
-        q->direct(sums, PANEL, x, c->m, w, stride, c->n, p->k);
+    if (q->many && c->m > FEW_DIRECT) {
+        q->many(sums, PANEL, x, c->m, w, stride, c->n, p->k, c->panel);
         return;
     }
-    if (q->many) {
-        q->many(sums, PANEL, x, c->m, w, stride, c->n, p->k, c->panel);
+    if (c->m <= VL2_PRODUCT_FEW || !q->pack_w) {
+        q->direct(sums, PANEL, x, c->m, w, stride, c->n, p->k);
         return;
     }
     vl2_qpanel *panels = (vl2_qpanel *)(void *)c->panel;

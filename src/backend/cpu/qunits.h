@@ -34,7 +34,11 @@ typedef struct vl2_qkind {
 #endif
 
 /* A short loop whose rounds are all written out, so that arrays of vectors stay in registers. */
+#if defined(__clang__)
+#define VL2_QEACH(i, n) _Pragma("clang loop unroll(full)") for (int i = 0; i < (n); i++)
+#else
 #define VL2_QEACH(i, n) _Pragma("GCC unroll 12") for (int i = 0; i < (n); i++)
+#endif
 
 /* Bits of a weight as the file has it, without its part of the scales. */
 VL2_QINLINE int vl2_qkind_bits(const vl2_qkind kind) {

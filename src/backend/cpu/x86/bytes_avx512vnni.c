@@ -5,7 +5,11 @@
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define EACH(i, n) _Pragma("clang loop unroll(full)") for (int i = 0; i < (n); i++)
+#else
 #define EACH(i, n) _Pragma("GCC unroll 24") for (int i = 0; i < (n); i++)
+#endif
 
 enum { ROWS = 6, STRIPS = 4 };
 

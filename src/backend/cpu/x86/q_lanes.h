@@ -10,6 +10,8 @@
  *     gather_rows              the sums of each of VL vectors' lanes
  *     narrow, narrow_read, narrow_dot     a block of 32 of VL rows; its products with x's
  *     super, super_scales, super_read, super_x, super_dot     a super-block of a row; likewise
+ * and, unless it has products of many rows of its own and says so by VL2_Q_NO_PANELS,
+ *
  *     q_dots                   of a tile, below
  *     q_transpose              16 rows of 16 groups of 4 bytes -> 16 groups of 16 rows
  *     q_left                   what of a kind's offset its q_dots leave to be subtracted
@@ -206,7 +208,7 @@ VL2_QINLINE void q_lanes(float *y, size_t ldy, const void *x, size_t m, const vo
         q_lanes(y, ldy, x, m, w, w_stride, n, k, kind);                                            \
     }
 
-#if !defined(VL2_Q_NO_PANELS) /* a level with products of many rows of its own */
+#if !defined(VL2_Q_NO_PANELS)
 
 /* ---- panels ----------------------------------------------------------------------------------- */
 

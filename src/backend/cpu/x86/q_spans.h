@@ -83,6 +83,12 @@ VL2_QINLINE void unpack_32(span *out, size_t c, const vl2_qlanes *l, size_t at, 
     }
 }
 
+/* Bit `bit` of each byte where the fifth one is; other bits are anything. */
+VL2_QINLINE vi to_fifth(vi bits, int bit) {
+    return bit < 4 ? _mm512_slli_epi32(bits, (unsigned)(4 - bit))
+                   : vi_right(bits, (unsigned)(bit - 4));
+}
+
 VL2_QINLINE void unpack_affine(span *out, size_t c, const vl2_qlanes *l, size_t at,
                                const vl2_qkind kind) {
     lanes_sums head;
@@ -105,15 +111,8 @@ VL2_QINLINE void unpack_affine(span *out, size_t c, const vl2_qlanes *l, size_t 
             vi low = low_nibbles(v[i]), high = high_nibbles(v[i]);
             if (vl2_qkind_bits(kind) == 5) {
                 const vi bits = fifths[4 * (g % 2) + i];
-                const int bit = g / 2 * 2;
-                low = with_bits(low,
-                                bit < 4 ? _mm512_slli_epi16(bits, 4 - bit)
-                                        : _mm512_srli_epi16(bits, bit - 4),
-                                16);
-                high = with_bits(high,
-                                 bit < 3 ? _mm512_slli_epi16(bits, 3 - bit)
-                                         : _mm512_srli_epi16(bits, bit - 3),
-                                 16);
+                low = with_bits(low, to_fifth(bits, g / 2 * 2), 16);
+                high = with_bits(high, to_fifth(bits, g / 2 * 2 + 1), 16);
             }
             vi_store(out->q[step + (size_t)i][c], low);
             vi_store(out->q[step + (size_t)i + 8][c], high);
