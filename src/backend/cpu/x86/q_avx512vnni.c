@@ -248,7 +248,6 @@ VL2_QINLINE vi super_dot(const super *s, const super_x *x, const vl2_qkind kind)
     return _mm512_dpwssd_epi32(a, _mm512_packs_epi32(sums[2], sums[3]), s->scale[1]);
 }
 
-#define VL2_Q_NO_PANELS
 #include "backend/cpu/x86/q_lanes.h"
 
 #include "backend/cpu/x86/q_spans.h"

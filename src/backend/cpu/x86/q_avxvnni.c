@@ -3,4 +3,7 @@
 #define VL2_Q_VNNI
 #include "backend/cpu/x86/q_avx2.h"
 
-void vl2_q_avxvnni_fill(vl2_kernels *out) { q_fill(out); }
+void vl2_q_avxvnni_fill(vl2_kernels *out) {
+    q_fill(out);
+    q_fill_many(out);
+}

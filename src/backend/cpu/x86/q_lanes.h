@@ -1,21 +1,15 @@
 /* backend/cpu/x86/q_lanes.h - quantized products with an output in each lane: VL rows of weights as
- * the file has them, for few rows of x; and tiles of many rows by panels of 16 outputs. Before it an
- * instruction set's file includes its vec_*.h and defines
+ * the file has them, for few rows of x. Before it an instruction set's file includes its vec_*.h and
+ * defines
  *
- *     vi, vi_set, vi_load, vi_store, vi_add, vi_sub, vi_and, vi_or, vi_right (by bits), vi_mul (low
- *     halves), vi_madd (of 16-bit pairs), v_from
+ *     vi, vi_set, vi_load, vi_store, vi_add, vi_sub, vi_and, vi_or, vi_right (by bits), vi_madd (of
+ *     16-bit pairs), v_from
  *     vi_low_32, vi_high_32, vi_low_64, vi_high_64     unpack, within 128 bits
  *     lanes_16                 16 bytes of rows i, i + 4 …, for i < 4; lanes_last: of those the last
  *                              four in each row's lane
  *     gather_rows              the sums of each of VL vectors' lanes
  *     narrow, narrow_read, narrow_dot     a block of 32 of VL rows; its products with x's
  *     super, super_scales, super_read, super_x, super_dot     a super-block of a row; likewise
- * and, unless it has products of many rows of its own and says so by VL2_Q_NO_PANELS,
- *
- *     q_dots                   of a tile, below
- *     q_transpose              16 rows of 16 groups of 4 bytes -> 16 groups of 16 rows
- *     q_left                   what of a kind's offset its q_dots leave to be subtracted
- *     TILE, COLUMNS            rows of x in a tile, and vectors of outputs: VL2_QPANEL / VL
  */
 #ifndef VL2_BACKEND_CPU_X86_Q_LANES_H
 #define VL2_BACKEND_CPU_X86_Q_LANES_H
@@ -208,172 +202,6 @@ VL2_QINLINE void q_lanes(float *y, size_t ldy, const void *x, size_t m, const vo
         q_lanes(y, ldy, x, m, w, w_stride, n, k, kind);                                            \
     }
 
-#if !defined(VL2_Q_NO_PANELS)
-
-/* ---- panels ----------------------------------------------------------------------------------- */
-
-/* One panel of `elements` <= 256; rows from n on are the last one again. Of super-blocks: a scale for
- * each sub-block, of 32 elements where the type has a least value and of 16 else; and in `min` two
- * 16-bit numbers for each 32 elements, by which x's two sums of 16 are multiplied: the least values or
- * the scales. */
-VL2_QINLINE void q_panel(vl2_qpanel *out, const char *w, size_t w_stride, size_t n, size_t elements,
-                         const vl2_qkind kind) {
-    _Alignas(64) uint8_t q[VL2_QPANEL][VL2_QUNIT_MAX];
-    const size_t unit = (size_t)kind.unit, units = elements / unit;
-    const size_t subs = kind.has_min ? 8 : 16; /* of a super-block */
-    for (size_t j = 0; j < VL2_QPANEL; j++) {
-        const char *row = w + (j < n ? j : n - 1) * w_stride;
-        for (size_t u = 0; u < units; u++) {
-            vl2_qunit one;
-            kind.unpack(&one, row + u * kind.bytes);
-            memcpy(q[j] + u * unit, one.q, unit);
-            out->d[u][j] = one.d;
-            if (kind.has_min) out->m[u][j] = one.m;
-            if (unit < VL2_QUANT_SUPER) continue;
-            const int16_t *pairs = kind.has_min ? one.min : one.scale;
-            for (size_t s = 0; s < subs; s++) out->scale[s][j] = one.scale[s * 16 / subs];
-            for (size_t p = 0; p < 8; p++) memcpy(&out->min[p][j], pairs + 2 * p, 4);
-        }
-    }
-    for (size_t part = 0; part * 64 < elements; part++)
-        q_transpose(out->q[16 * part][0], q[0] + 64 * part, VL2_QUNIT_MAX);
-}
-
-VL2_QINLINE void q_panels(vl2_qpanel *out, const void *w, size_t w_stride, size_t n, size_t k,
-                          const vl2_qkind kind) {
-    for (size_t at = 0; at < k; at += VL2_QUNIT_MAX, out++)
-        q_panel(out, (const char *)w + at / (size_t)kind.unit * kind.bytes, w_stride, n,
-                k - at < VL2_QUNIT_MAX ? k - at : VL2_QUNIT_MAX, kind);
-}
-
-/* ---- tiles: R rows of x by the outputs of a panel, COLUMNS vectors of them ----------------------- */
-
-typedef struct q_rows { /* a packed row's parts, `row` bytes to the next one's */
-    const char *q, *d, *sums;
-    size_t row;
-} q_rows;
-
-/* Unaligned values of x's rows. */
-VL2_QINLINE int32_t q_sum(const q_rows *x, int r, size_t at) {
-    int16_t sum;
-    memcpy(&sum, x->sums + (size_t)r * x->row + at * sizeof sum, sizeof sum);
-    return sum;
-}
-VL2_QINLINE int32_t q_sum_pair(const q_rows *x, int r, size_t at) {
-    int32_t pair;
-    memcpy(&pair, x->sums + (size_t)r * x->row + at * sizeof pair, sizeof pair);
-    return pair;
-}
-VL2_QINLINE vf q_scale(const q_rows *x, int r, size_t at) {
-    float d;
-    memcpy(&d, x->d + (size_t)r * x->row + at * sizeof d, sizeof d);
-    return v_set(d);
-}
-
-/* Blocks of 32: `blocks` of them from x's block b0 on. */
-VL2_QINLINE void q_tile_32(vf *y, const int R, const q_rows *x, const vl2_qpanel *w, size_t b0,
-                           size_t blocks, const vl2_qkind kind) {
-    for (size_t b = 0; b < blocks; b++) {
-        vi a[TILE * COLUMNS];
-        int32_t sum[TILE];
-        VL2_QEACH(r, R) {
-            sum[r] = q_sum(x, r, 2 * (b0 + b)) + q_sum(x, r, 2 * (b0 + b) + 1);
-            VL2_QEACH(c, COLUMNS) a[r * COLUMNS + c] = vi_set(-q_left(kind) * sum[r]);
-        }
-        q_dots(a, R, x->q + 32 * (b0 + b), x->row, w->q[8 * b][0], 8, NULL, kind);
-        VL2_QEACH(r, R) {
-            const vf dx = q_scale(x, r, b0 + b);
-            VL2_QEACH(c, COLUMNS) {
-                vf t = v_mul(v_mul(v_load(w->d[b] + VL * c), dx), v_from(a[r * COLUMNS + c]));
-                if (kind.has_min)
-                    t = v_add(t, v_mul(v_mul(v_load(w->m[b] + VL * c), dx), v_set((float)sum[r])));
-                y[r * COLUMNS + c] = v_add(y[r * COLUMNS + c], t);
-            }
-        }
-    }
-}
-
-/* A super-block; sub-blocks of `sub` elements share a scale. */
-VL2_QINLINE void q_tile_k(vf *y, const int R, const q_rows *x, const vl2_qpanel *w, size_t u,
-                          const vl2_qkind kind) {
-    const size_t sub = kind.has_min ? 32 : 16;
-    vi a[TILE * COLUMNS];
-    VL2_QEACH(i, R * COLUMNS) a[i] = vi_set(0);
-    for (size_t s = 0; s < VL2_QUANT_SUPER / sub; s++)
-        q_dots(a, R, x->q + VL2_QUANT_SUPER * u + sub * s, x->row, w->q[sub / 4 * s][0],
-               (int)sub / 4, w->scale[s], kind);
-    VL2_QEACH(r, R) {
-        const vf dx = q_scale(x, r, u);
-        VL2_QEACH(c, COLUMNS) {
-            vi b = vi_set(0); /* sum of pairs by x's sums */
-            for (size_t p = 0; p < 8; p++)
-                b = vi_add(
-                    b, vi_madd(vi_load(w->min[p] + VL * c), vi_set(q_sum_pair(x, r, 8 * u + p))));
-            if (kind.offset)
-                a[r * COLUMNS + c] = vi_sub(a[r * COLUMNS + c], vi_mul(b, vi_set(kind.offset)));
-            vf t = v_mul(v_mul(v_load(w->d[0] + VL * c), dx), v_from(a[r * COLUMNS + c]));
-            if (kind.has_min) t = v_add(t, v_mul(v_mul(v_load(w->m[0] + VL * c), dx), v_from(b)));
-            y[r * COLUMNS + c] = v_add(y[r * COLUMNS + c], t);
-        }
-    }
-}
-
-VL2_QINLINE void q_tile(float *y, size_t ldy, const int R, const q_rows *x, const vl2_qpanel *w,
-                        size_t k0, size_t kn, const vl2_qkind kind) {
-    vf acc[TILE * COLUMNS];
-    VL2_QEACH(r, R)
-    VL2_QEACH(c, COLUMNS)
-    acc[r * COLUMNS + c] = k0 ? v_load(y + (size_t)r * ldy + VL * c) : v_set(0.0f);
-    for (size_t at = 0; at < kn; at += VL2_QUNIT_MAX, w++) {
-        const size_t some = kn - at < VL2_QUNIT_MAX ? kn - at : VL2_QUNIT_MAX;
-        if (kind.unit == VL2_QUANT_SUPER)
-            q_tile_k(acc, R, x, w, (k0 + at) / VL2_QUANT_SUPER, kind);
-        else
-            q_tile_32(acc, R, x, w, (k0 + at) / 32, some / 32, kind);
-    }
-    VL2_QEACH(r, R)
-    VL2_QEACH(c, COLUMNS)
-    v_store(y + (size_t)r * ldy + VL * c, acc[r * COLUMNS + c]);
-}
-
-VL2_QINLINE void q_tiles(float *y, size_t ldy, const void *x, size_t m, size_t k,
-                         const vl2_qpanel *w, size_t k0, size_t kn, const vl2_qkind kind) {
-    const size_t unit = (size_t)kind.unit;
-    q_rows rows = {.row = vl2_qx_bytes(k, unit)};
-    for (size_t i = 0, done; i < m; i += done) {
-        rows.q = (const char *)x + i * rows.row;
-        rows.d = rows.q + vl2_qx_scales(k);
-        rows.sums = rows.q + vl2_qx_sums(k, unit);
-        float *out = y + i * ldy;
-        if (m - i >= TILE)
-            q_tile(out, ldy, done = TILE, &rows, w, k0, kn, kind);
-        else if (m - i >= TILE / 2)
-            q_tile(out, ldy, done = TILE / 2, &rows, w, k0, kn, kind);
-        else if (TILE / 4 > 1 && m - i >= TILE / 4)
-            q_tile(out, ldy, done = TILE / 4, &rows, w, k0, kn, kind);
-        else
-            q_tile(out, ldy, done = 1, &rows, w, k0, kn, kind);
-    }
-}
-
-#define VL2_Q_TILES(type, name, unit, offset, has_min, block)                                      \
-    static void pack_w_##name(vl2_qpanel *out, const void *w, size_t w_stride, size_t n,           \
-                              size_t k) {                                                          \
-        const vl2_qkind kind = {unit, offset, has_min, sizeof(block), vl2_qunit_##name};           \
-        q_panels(out, w, w_stride, n, k, kind);                                                    \
-    }                                                                                              \
-    static void packed_##name(float *y, size_t ldy, const void *x, size_t m, size_t k,             \
-                              const vl2_qpanel *w, size_t k0, size_t kn) {                         \
-        const vl2_qkind kind = {unit, offset, has_min, sizeof(block), vl2_qunit_##name};           \
-        q_tiles(y, ldy, x, m, k, w, k0, kn, kind);                                                 \
-    }
-VL2_QKINDS(VL2_Q_TILES)
-
-#define VL2_Q_PANELS(name) .pack_w = pack_w_##name, .packed = packed_##name
-#else
-#define VL2_Q_PANELS(name) .pack_w = NULL
-#endif
-
 /* ---- the table ------------------------------------------------------------------------------- */
 
 VL2_QKINDS(VL2_Q_LANES)
@@ -383,8 +211,7 @@ VL2_QINLINE void q_fill(vl2_kernels *out) {
     out->quantized[type - VL2_Q8_0] =                                                              \
         (vl2_qdot){.unit = size,                                                                   \
                    .pack_x = size == VL2_QUANT_BLOCK ? pack_x_32 : pack_x_k,                       \
-                   .direct = direct_##name,                                                        \
-                   VL2_Q_PANELS(name)};
+                   .direct = direct_##name};
     VL2_QKINDS(FILL)
 #undef FILL
 }
