@@ -14,7 +14,7 @@ enum {
     BLOCK = 640, /* eight rows of a panel and three of x fit in 32 KiB */
     MR = 3,
     NR = 4,
-    AHEAD = 512 /* bytes that rows of mapped weights are fetched ahead */
+    AHEAD = 256 /* bytes that rows of mapped weights are fetched ahead */
 };
 
 #define INLINE static inline __attribute__((always_inline))
