@@ -34,6 +34,22 @@ typedef struct vl2_group {
     size_t first, n;
 } vl2_group;
 
+/* One product of several: grouped row i reads x row index[i] (index NULL: row i) and writes y row i as
+ * `linear` and, where the groups have a second matrix, `gated` would. Groups may be empty; all have the
+ * same N and K, and one type. */
+typedef struct vl2_call {
+    float *y;
+    size_t ldy;
+    const float *x;
+    size_t ldx;
+    const uint32_t *index;
+    const vl2_group *groups;
+    size_t n_groups;
+    const vl2_vec *b; /* or NULL */
+    vl2_epilogue epilogue;
+} vl2_call;
+enum { VL2_CALLS = 4 }; /* at once at most */
+
 /* Keys and values of some consecutive tokens, in place. Offsets and strides in elements. */
 typedef struct vl2_kv_block {
     const void *k, *v; /* of the block's first token */
@@ -82,16 +98,13 @@ typedef struct vl2_ops {
     /* y[M,N] = act(x gate^T) * (x up^T), act SILU, GELU_* or RELU */
     void (*gated)(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx, size_t m,
                   const vl2_mat *gate, const vl2_mat *up, vl2_epilogue act);
-    /* The same two for experts: grouped row i reads x row index[i] (index NULL: row i) and writes
-     * y row i. Groups may be empty; all have the same N and K. */
-    void (*linear_groups)(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,
-                          const uint32_t *index, const vl2_group *groups, size_t n_groups);
-    void (*gated_groups)(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,
-                         const uint32_t *index, const vl2_group *groups, size_t n_groups,
-                         vl2_epilogue act);
-    /* y[m,:] += sum over j (in order) of weight[m*k+j] * x[slot[m*k+j],:], width D */
+    /* Some of these, none of which writes what another reads or writes, in one loop of all threads. */
+    void (*products)(vl2_backend *be, const vl2_call *calls, size_t n);
+    /* y[m,:] += sum over j (in order) of weight[m*k+j] * x[slot[m*k+j],:], then last[m,:] (or NULL, rows
+     * like x's), width D */
     void (*combine)(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx, size_t m,
-                    size_t k, const uint32_t *slot, const float *weight, size_t width);
+                    size_t k, const uint32_t *slot, const float *weight, const float *last,
+                    size_t width);
     /* For each head h: y[m, h*N … ] = x[m, h*K …] times the rows [h*head_rows + first_row, + K) of w,
      * N = w->cols: the product with w itself, not its transpose (MLA's absorbed queries). */
     void (*heads_times)(vl2_backend *be, float *y, size_t ldy, size_t y_head, const float *x,

@@ -88,19 +88,12 @@ static void gated(vl2_backend *be, float *y, size_t ldy, const float *x, size_t 
     c->inner->gated(be, y, ldy, x, ldx, m, gate, up, act);
 }
 
-static void linear_groups(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,
-                          const uint32_t *index, const vl2_group *groups, size_t n_groups) {
+static void products(vl2_backend *be, const vl2_call *calls, size_t n) {
     const vl2_dev_calibration *c = watching(be);
-    note_groups(c, x, ldx, index, groups, n_groups);
-    c->inner->linear_groups(be, y, ldy, x, ldx, index, groups, n_groups);
-}
-
-static void gated_groups(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,
-                         const uint32_t *index, const vl2_group *groups, size_t n_groups,
-                         vl2_epilogue act) {
-    const vl2_dev_calibration *c = watching(be);
-    note_groups(c, x, ldx, index, groups, n_groups);
-    c->inner->gated_groups(be, y, ldy, x, ldx, index, groups, n_groups, act);
+    for (size_t i = 0; i < n; i++)
+        note_groups(c, calls[i].x, calls[i].ldx, calls[i].index, calls[i].groups,
+                    calls[i].n_groups);
+    c->inner->products(be, calls, n);
 }
 
 /* ---- which matrices there are -------------------------------------------------------------------- */
@@ -175,8 +168,7 @@ vl2_status vl2_dev_calibration_begin(vl2_dev_calibration **out, vl2_engine *engi
     c->ops = *c->inner;
     c->ops.linear = linear;
     c->ops.gated = gated;
-    c->ops.linear_groups = linear_groups;
-    c->ops.gated_groups = gated_groups;
+    c->ops.products = products;
     engine->be->ops = &c->ops;
     *out = c;
     return VL2_OK;

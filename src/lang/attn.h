@@ -15,6 +15,7 @@ typedef struct vl2_attn_rows { /* all rows of a step */
     vl2_attn_part *parts;      /* one behind the other */
     size_t n_parts, n_rows;    /* R */
     float *cos, *sin;          /* [R, half] */
+    bool queries;              /* of a layer: made together with keys, as all rows have some */
 } vl2_attn_rows;
 
 typedef struct vl2_attn_tables { /* a call's sequences and their blocks */

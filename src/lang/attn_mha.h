@@ -16,7 +16,8 @@ typedef struct vl2_attn_mha_scratch { /* for up to max_rows rows */
 
 void vl2_attn_mha_carve(vl2_arena *arena, vl2_attn_mha_scratch *out,
                         const vl2_language_config *lang, size_t max_rows);
-/* Puts the rows' keys and values into layer `index` of their caches. */
+/* Puts the rows' keys and values into layer `index` of their caches, and, if rows->queries says so, makes
+ * of the same product what `attend` needs. */
 void vl2_attn_mha_store(vl2_backend *be, const float *normed, const vl2_attn_rows *rows,
                         const vl2_language_config *lang, const vl2_layer *layer, size_t index,
                         const vl2_attn_mha_scratch *scratch);

@@ -35,12 +35,36 @@ bool vl2_attn_mla_expands(const vl2_language_config *lang, size_t n_rows, size_t
     return pairs * both + p * c * both < pairs * 2.0 * c;
 }
 
+/* x -> q, or q_low where queries come by it. */
+static vl2_group query_group(const vl2_language_config *lang, const vl2_layer *layer, size_t r) {
+    return (vl2_group){.w = lang->q_lora ? &layer->q_a.w : &layer->q.w, .n = r};
+}
+static vl2_call query_call(const float *normed, const vl2_language_config *lang,
+                           const vl2_layer *layer, const vl2_attn_mla_scratch *s,
+                           const vl2_group *q) {
+    return (vl2_call){.y = lang->q_lora ? s->q_low : s->q,
+                      .ldy = q->w->rows,
+                      .x = normed,
+                      .ldx = lang->hidden,
+                      .groups = q,
+                      .n_groups = 1,
+                      .b = lang->q_lora ? &layer->q_a.b : &layer->q.b};
+}
+
 void vl2_attn_mla_store(vl2_backend *be, const float *normed, const vl2_attn_rows *rows,
                         const vl2_language_config *lang, const vl2_layer *layer, size_t index,
                         const vl2_attn_mla_scratch *s) {
     const size_t c = lang->kv_lora, dr = lang->rope_dim, width = c + dr, r = rows->n_rows;
-    be->ops->linear(be, s->c, width, normed, lang->hidden, r, &layer->kv_a.w, &layer->kv_a.b,
-                    VL2_EPI_NONE, false);
+    const vl2_group kv = {.w = &layer->kv_a.w, .n = r}, q = query_group(lang, layer, r);
+    const vl2_call calls[] = {{.y = s->c,
+                               .ldy = width,
+                               .x = normed,
+                               .ldx = lang->hidden,
+                               .groups = &kv,
+                               .n_groups = 1,
+                               .b = &layer->kv_a.b},
+                              query_call(normed, lang, layer, s, &q)};
+    be->ops->products(be, calls, rows->queries ? 2 : 1);
     be->ops->rmsnorm(be, s->c, width, s->c, width, r, c, &layer->kv_norm.w, norm_eps);
     be->ops->rope(be, s->c + c, width, r, 1, dr, dr / 2, rows->cos, rows->sin, true);
     vl2_attn_store(be, rows, index, s->c, NULL, width);
@@ -50,17 +74,15 @@ void vl2_attn_mla_store(vl2_backend *be, const float *normed, const vl2_attn_row
 static void project_queries(vl2_backend *be, const float *normed, const vl2_attn_rows *rows,
                             const vl2_language_config *lang, const vl2_layer *layer,
                             const vl2_attn_mla_scratch *s) {
-    const size_t d = lang->hidden, r = rows->n_rows, low = lang->q_lora;
+    const size_t r = rows->n_rows, low = lang->q_lora;
     const size_t dn = lang->nope_dim, dr = lang->rope_dim, width = lang->heads * (dn + dr);
+    const vl2_group group = query_group(lang, layer, r);
+    const vl2_call call = query_call(normed, lang, layer, s, &group);
     const vl2_vec none = {0};
+    if (!rows->queries) be->ops->products(be, &call, 1);
     if (low) {
-        be->ops->linear(be, s->q_low, low, normed, d, r, &layer->q_a.w, &layer->q_a.b, VL2_EPI_NONE,
-                        false);
         be->ops->rmsnorm(be, s->q_low, low, s->q_low, low, r, low, &layer->q_norm.w, norm_eps);
         be->ops->linear(be, s->q, width, s->q_low, low, r, &layer->q_b, &none, VL2_EPI_NONE, false);
-    } else {
-        be->ops->linear(be, s->q, width, normed, d, r, &layer->q.w, &layer->q.b, VL2_EPI_NONE,
-                        false);
     }
     be->ops->rope(be, s->q + dn, width, r, lang->heads, dn + dr, dr / 2, rows->cos, rows->sin,
                   true);

@@ -38,7 +38,8 @@ void vl2_attn_mla_carve(vl2_arena *arena, vl2_attn_mla_scratch *out,
                         const vl2_language_config *lang, size_t max_rows);
 /* Whether n_rows new rows behind `past` cached tokens take the expanded form: the cheaper one. */
 bool vl2_attn_mla_expands(const vl2_language_config *lang, size_t n_rows, size_t past);
-/* Puts the rows' compressed keys into layer `index` of their caches. */
+/* Puts the rows' compressed keys into layer `index` of their caches, and, if rows->queries says so, makes
+ * of the same product what `attend` needs. */
 void vl2_attn_mla_store(vl2_backend *be, const float *normed, const vl2_attn_rows *rows,
                         const vl2_language_config *lang, const vl2_layer *layer, size_t index,
                         const vl2_attn_mla_scratch *scratch);

@@ -224,6 +224,12 @@ static void keep_outputs(const vl2_decoder *d, vl2_attn_rows *rows, const vl2_de
     rows->n_rows = kept;
 }
 
+static bool all_kept(const vl2_attn_rows *rows, const vl2_decoder_seq *seqs) {
+    for (size_t i = 0; i < rows->n_parts; i++)
+        if (seqs[i].n_out < rows->parts[i].n_rows) return false;
+    return true;
+}
+
 static void normalize(const vl2_decoder *d, const vl2_norm *norm, size_t n_rows) {
     const size_t width = d->lang->hidden;
     d->be->ops->rmsnorm(d->be, d->s.normed, width, d->s.x, width, n_rows, width, &norm->w,
@@ -269,9 +275,11 @@ static vl2_status feed_forward(const vl2_decoder *d, size_t n_rows, size_t index
 static vl2_status run_layer(const vl2_decoder *d, vl2_attn_rows *rows, size_t index,
                             const vl2_decoder_seq *seqs, vl2_error *err) {
     const vl2_layer *layer = &d->weights->layers[index];
+    const bool last = index + 1 == d->lang->layers;
+    rows->queries = !last || all_kept(rows, seqs);
     normalize(d, &layer->input_norm, rows->n_rows);
     store_keys(d, rows, index);
-    if (index + 1 == d->lang->layers) keep_outputs(d, rows, seqs);
+    if (last) keep_outputs(d, rows, seqs);
     if (rows->n_rows == 0) return VL2_OK;
     attend(d, rows, index);
     normalize(d, &layer->post_norm, rows->n_rows);

@@ -17,6 +17,7 @@ void vl2_moe_carve(vl2_arena *arena, vl2_moe_scratch *out, const vl2_language_co
     out->hidden = vl2_arena_array(arena, max_rows, k * lang->expert_width * sizeof(float));
     out->outputs = vl2_arena_array(arena, max_rows, k * lang->hidden * sizeof(float));
     out->shared = vl2_arena_array(arena, max_rows, lang->shared_width * sizeof(float));
+    out->last = vl2_arena_array(arena, max_rows, lang->hidden * sizeof(float));
 }
 
 /* Counting sort of the pairs by expert, rows in their order within each: rows, slots and starts. */
@@ -52,22 +53,39 @@ static size_t list_groups(const vl2_moe_scratch *s, const vl2_mlp *experts, size
     return count;
 }
 
+/* One step of routed and shared experts: both products are one loop's work. */
+static void run_experts(vl2_backend *be, const vl2_language_config *lang, const vl2_layer *layer,
+                        const vl2_moe_scratch *s, vl2_call routed, vl2_call shared,
+                        expert_product product, size_t m) {
+    const vl2_mlp *mlp = &layer->shared;
+    const bool gates = product == GATE_AND_UP;
+    const vl2_group all = {
+        .w = gates ? &mlp->gate : &mlp->down, .w2 = gates ? &mlp->up : NULL, .n = m};
+    routed.groups = s->groups;
+    routed.n_groups = list_groups(s, layer->experts, lang->experts, product);
+    shared.groups = &all;
+    shared.n_groups = mlp->gate.data ? 1 : 0;
+    routed.epilogue = shared.epilogue = gates ? vl2_ffn_activation(lang) : VL2_EPI_NONE;
+    be->ops->products(be, (const vl2_call[]){routed, shared}, 2);
+}
+
 bool vl2_moe_forward(vl2_backend *be, float *x, const float *normed, size_t m,
                      const vl2_language_config *lang, const vl2_layer *layer,
                      const vl2_moe_scratch *scratch) {
     const vl2_moe_scratch *s = scratch;
     const size_t d = lang->hidden, k = lang->experts_per_token, width = lang->expert_width;
+    const size_t shared_width = layer->shared.gate.rows;
     const bool numbers =
         vl2_router_forward(be, s->experts, s->weights, normed, m, lang, layer, &s->router);
     sort_pairs(s, m, k, lang->experts);
-    size_t n = list_groups(s, layer->experts, lang->experts, GATE_AND_UP);
-    be->ops->gated_groups(be, s->hidden, width, normed, d, s->rows, s->groups, n,
-                          vl2_ffn_activation(lang));
-    n = list_groups(s, layer->experts, lang->experts, DOWN);
-    be->ops->linear_groups(be, s->outputs, d, s->hidden, width, NULL, s->groups, n);
-    be->ops->combine(be, x, d, s->outputs, d, m, k, s->slots, s->weights, d);
-    if (layer->shared.gate.data) {
-        vl2_ffn_forward(be, x, normed, m, lang, &layer->shared, s->shared);
-    }
+    run_experts(be, lang, layer, s,
+                (vl2_call){.y = s->hidden, .ldy = width, .x = normed, .ldx = d, .index = s->rows},
+                (vl2_call){.y = s->shared, .ldy = shared_width, .x = normed, .ldx = d}, GATE_AND_UP,
+                m);
+    run_experts(be, lang, layer, s,
+                (vl2_call){.y = s->outputs, .ldy = d, .x = s->hidden, .ldx = width},
+                (vl2_call){.y = s->last, .ldy = d, .x = s->shared, .ldx = shared_width}, DOWN, m);
+    be->ops->combine(be, x, d, s->outputs, d, m, k, s->slots, s->weights,
+                     layer->shared.gate.data ? s->last : NULL, d);
     return numbers;
 }

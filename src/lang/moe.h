@@ -20,6 +20,7 @@ typedef struct vl2_moe_scratch { /* for up to max_rows rows */
     float *hidden;     /* [max_rows * k, Fe] */
     float *outputs;    /* [max_rows * k, D] */
     float *shared;     /* [max_rows, Fs] */
+    float *last;       /* [max_rows, D]: what shared experts give */
 } vl2_moe_scratch;
 
 void vl2_moe_carve(vl2_arena *arena, vl2_moe_scratch *out, const vl2_language_config *lang,

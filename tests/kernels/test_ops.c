@@ -117,8 +117,17 @@ static void groups_case(vl2_backend *be, vl2_dtype type) {
           *one = floats(GN);
     uint32_t index[64];
     for (size_t i = 0; i < rows; i++) index[i] = (uint32_t)((i * 13 + 5) % M);
-    be->ops->gated_groups(be, y, GN, x, GK, index, groups, GROUPS, VL2_EPI_SILU);
-    be->ops->linear_groups(be, z, GN, x, GK, index, groups, GROUPS);
+    vl2_group plain[GROUPS];
+    for (size_t g = 0; g < GROUPS; g++)
+        plain[g] = (vl2_group){&gate[g], NULL, groups[g].first, groups[g].n};
+    const vl2_call call = {
+        .y = y, .ldy = GN, .x = x, .ldx = GK, .index = index, .n_groups = GROUPS};
+    vl2_call calls[] = {call, call};
+    calls[0].groups = groups;
+    calls[0].epilogue = VL2_EPI_SILU;
+    calls[1].groups = plain;
+    calls[1].y = z;
+    be->ops->products(be, calls, 2);
     for (size_t g = 0; g < GROUPS; g++)
         for (size_t i = groups[g].first; i < groups[g].first + groups[g].n; i++) {
             be->ops->gated(be, one, GN, x + index[i] * GK, GK, 1, &gate[g], &up[g], VL2_EPI_SILU);
@@ -448,7 +457,11 @@ static void combine_case(vl2_backend *be, vl2_dtype type) {
     float *before = floats((size_t)M * WIDTH);
     memcpy(y, before, (size_t)M * WIDTH * sizeof *y);
     for (size_t i = 0; i < M * TOP; i++) slot[i] = (uint32_t)((i * 11) % (M * TOP));
-    be->ops->combine(be, y, WIDTH, x, WIDTH, M, TOP, slot, w, WIDTH);
+    float *last = floats((size_t)M * WIDTH), *too = floats((size_t)M * WIDTH);
+    memcpy(too, before, (size_t)M * WIDTH * sizeof *too);
+    be->ops->combine(be, y, WIDTH, x, WIDTH, M, TOP, slot, w, NULL, WIDTH);
+    be->ops->combine(be, too, WIDTH, x, WIDTH, M, TOP, slot, w, last, WIDTH);
+    for (size_t i = 0; i < (size_t)M * WIDTH; i++) assert_true(too[i] == y[i] + last[i]);
     for (size_t i = 0; i < M; i++)
         for (size_t l = 0; l < WIDTH; l++) {
             double sum = before[i * WIDTH + l];
@@ -463,8 +476,8 @@ static void combine_case(vl2_backend *be, vl2_dtype type) {
         for (size_t l = 0; l < WIDTH; l++)
             assert_true(y[i * WIDTH + l] == weight(&table, (size_t)ids[i], l));
     drop(&table);
-    float *all[] = {x, y, w, before};
-    for (size_t i = 0; i < 4; i++) free(all[i]);
+    float *all[] = {x, y, w, before, last, too};
+    for (size_t i = 0; i < 6; i++) free(all[i]);
 }
 
 static void combine_and_embed(void **state) {

@@ -80,6 +80,12 @@ static void test_linear(void **state) {
     with_all(linear);
 }
 
+static void run_groups(vl2_backend *be, vl2_call call, const vl2_group *groups, size_t n) {
+    call.groups = groups;
+    call.n_groups = n;
+    be->ops->products(be, &call, 1);
+}
+
 /* Three experts: of few rows, of many, of none. */
 static void groups(vl2_backend *be, vl2_dtype type) {
     enum { A = 2, B = M - A };
@@ -91,8 +97,10 @@ static void groups(vl2_backend *be, vl2_dtype type) {
     vl2_group q[] = {
         {&gate[0].q, &up[0].q, 0, A}, {&gate[1].q, &up[1].q, A, B}, {&gate[0].q, &up[0].q, M, 0}};
     vl2_group wide[] = {{&gate[0].wide, &up[0].wide, 0, A}, {&gate[1].wide, &up[1].wide, A, B}};
-    be->ops->gated_groups(be, y, N, x, LD, index, q, 3, VL2_EPI_SILU);
-    be->ops->gated_groups(be, e, N, x, LD, index, wide, 2, VL2_EPI_SILU);
+    vl2_call call = {.y = y, .ldy = N, .x = x, .ldx = LD, .index = index, .epilogue = VL2_EPI_SILU};
+    run_groups(be, call, q, 3);
+    call.y = e;
+    run_groups(be, call, wide, 2);
     compare(be, y, e, N, M, N);
     for (size_t i = 0; i < M; i++) {
         const size_t g = i < A ? 0 : 1;
@@ -101,8 +109,10 @@ static void groups(vl2_backend *be, vl2_dtype type) {
     }
     for (size_t g = 0; g < 3; g++) q[g].w2 = NULL;
     for (size_t g = 0; g < 2; g++) wide[g].w2 = NULL;
-    be->ops->linear_groups(be, y, N, x, LD, NULL, q, 3);
-    be->ops->linear_groups(be, e, N, x, LD, NULL, wide, 2);
+    call = (vl2_call){.y = y, .ldy = N, .x = x, .ldx = LD};
+    run_groups(be, call, q, 3);
+    call.y = e;
+    run_groups(be, call, wide, 2);
     compare(be, y, e, N, M, N);
     free(x);
     for (int g = 0; g < 2; g++) {

@@ -35,11 +35,7 @@ size_t vl2_product_bytes_room(const vl2_mat *w);
 void vl2_product_bytes_make(vl2_backend *be, vl2_mat *out, void *memory, const vl2_mat *w);
 void vl2_product_gated(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx, size_t m,
                        const vl2_mat *gate, const vl2_mat *up, vl2_epilogue act);
-void vl2_product_linear_groups(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,
-                               const uint32_t *index, const vl2_group *groups, size_t n_groups);
-void vl2_product_gated_groups(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,
-                              const uint32_t *index, const vl2_group *groups, size_t n_groups,
-                              vl2_epilogue act);
+void vl2_product_products(vl2_backend *be, const vl2_call *calls, size_t n);
 void vl2_product_heads_linear(vl2_backend *be, float *y, size_t ldy, size_t y_head, const float *x,
                               size_t ldx, size_t x_head, size_t m, size_t heads, size_t n_out,
                               const vl2_mat *w, size_t head_rows, size_t first_row);
@@ -48,7 +44,7 @@ void vl2_rowwise_heads_times(vl2_backend *be, float *y, size_t ldy, size_t y_hea
                              const vl2_mat *w, size_t head_rows, size_t first_row);
 void vl2_rowwise_combine(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,
                          size_t m, size_t k, const uint32_t *slot, const float *weight,
-                         size_t width);
+                         const float *last, size_t width);
 void vl2_attention_run(vl2_backend *be, const vl2_attn *attn);
 void vl2_rowwise_rmsnorm(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,
                          size_t m, size_t width, const vl2_vec *w, float eps);

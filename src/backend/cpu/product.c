@@ -11,6 +11,7 @@
 
 #include "backend/cpu/product_bytes.h"
 #include "backend/cpu/product_tiles.h"
+#include "base/mem.h"
 
 enum {
     PANEL = 128,       /* outputs of a task at most */
@@ -82,14 +83,12 @@ const float *vl2_product_source(const vl2_product *p, size_t r) {
 /* Packed block of k0 …, row r (counted from lo). Rows for quantized weights are one block. */
 static char *packed_row(const vl2_product *p, size_t k0, size_t r) {
     size_t row = packed_bytes(p, vl2_cpu_min(p->block, p->k - k0));
-    return p->cpu->shared + (p->hi - p->lo) * k0 * p->dot->x_bytes + r * row;
+    return p->packed + (p->hi - p->lo) * k0 * p->dot->x_bytes + r * row;
 }
 
 enum { PACK_ROWS = 16 };
 
-static void pack_task(void *context, size_t i, int thread) {
-    const vl2_product *p = context;
-    (void)thread;
+static void pack_rows(const vl2_product *p, size_t i) {
     size_t end = vl2_cpu_min(p->hi, p->lo + (i + 1) * PACK_ROWS);
     for (size_t r = p->lo + i * PACK_ROWS; r < end; r++) {
         const float *row = vl2_product_source(p, r);
@@ -209,8 +208,7 @@ static size_t group_tasks(const vl2_product *p, const vl2_share *s) {
     return panels(p) * ((s->n + RUN - 1) / RUN);
 }
 
-static void cell_task(void *context, size_t i, int thread) {
-    const vl2_product *p = context;
+static void any_cell(const vl2_product *p, size_t i, int thread) {
     for (size_t g = 0; g < p->n_groups; g++) {
         vl2_share s = vl2_product_turn(p, g);
         size_t tasks = group_tasks(p, &s);
@@ -222,31 +220,102 @@ static void cell_task(void *context, size_t i, int thread) {
     }
 }
 
-/* ---- the operation ----------------------------------------------------------------------------- */
+/* ---- some products at once --------------------------------------------------------------------- */
 
-/* Panels small enough to keep all threads busy, large enough to be worth a task. */
-static size_t choose_panel(const vl2_product *p) {
-    size_t panel = PANEL, rows = 0, groups = 0, least = p->q ? VL2_QPANEL : STRIP;
+typedef struct together {
+    vl2_product *p;
+    size_t n;
+} together;
+
+static void pack_task(void *context, size_t i, int thread) {
+    const vl2_product *p = ((const together *)context)->p;
+    (void)thread;
+    for (; i >= p->packs; p++) i -= p->packs;
+    if (p->by_tiles)
+        vl2_product_tiles_pack(p, i);
+    else
+        pack_rows(p, i);
+}
+
+static void cell_task(void *context, size_t i, int thread) {
+    const vl2_product *p = ((const together *)context)->p;
+    for (; i >= p->tasks; p++) i -= p->tasks;
+    if (p->by_tiles)
+        vl2_product_tiles_cell(p, i, thread);
+    else
+        any_cell(p, i, thread);
+}
+
+/* Panels of all, and whether p's may be halved: they must be worth a task. */
+static size_t count_panels(const vl2_product *p, bool *divisible) {
+    size_t rows = 0, groups = 0, least = p->q ? VL2_QPANEL : STRIP;
     for (size_t g = 0; g < p->n_groups; g++) {
         size_t n = vl2_product_turn(p, g).n;
         rows += n;
         groups += n > 0;
     }
-    if (groups == 0) return panel;
-    size_t wanted = 16 * (size_t)p->cpu->threads;
-    while (panel > least && groups * ((p->n + panel - 1) / panel) < wanted &&
-           panel / 2 * p->k * (rows / groups) >= 16384)
-        panel /= 2;
-    return panel;
+    *divisible = groups > 0 && p->panel > least && p->panel / 2 * p->k * (rows / groups) >= 16384;
+    return groups * panels(p);
 }
 
-static size_t count_tasks(const vl2_product *p) {
-    size_t tasks = 0;
+/* Panels small enough to keep all threads busy, large enough to be worth a task. */
+static void choose_panels(const together *t) {
+    const size_t wanted = 16 * (size_t)t->p->cpu->threads;
+    bool divisible[VL2_CALLS], any = true;
+    for (size_t i = 0; i < t->n; i++) t->p[i].panel = PANEL;
+    while (any) {
+        size_t all = 0;
+        for (size_t i = 0; i < t->n; i++) all += count_panels(&t->p[i], &divisible[i]);
+        any = false;
+        for (size_t i = 0; i < t->n && all < wanted; i++) {
+            if (t->p[i].by_tiles || !divisible[i]) continue;
+            t->p[i].panel /= 2;
+            any = true;
+        }
+    }
+}
+
+static void open_rows(vl2_product *p) {
+    p->block = p->q ? p->k : vl2_dot_block(p->dot, p->k);
+    p->packs = (p->hi - p->lo + PACK_ROWS - 1) / PACK_ROWS;
+    p->tasks = 0;
     for (size_t g = 0; g < p->n_groups; g++) {
         vl2_share s = vl2_product_turn(p, g);
-        tasks += group_tasks(p, &s);
+        p->tasks += group_tasks(p, &s);
     }
-    return tasks;
+}
+
+static size_t row_bytes(const vl2_product *p) {
+    return p->by_tiles ? vl2_product_tiles_row_bytes(p) : packed_bytes(p, p->k);
+}
+
+/* A turn of each; their packed rows fit the shared scratch together. */
+static void run_turn(together *t) {
+    char *packed = t->p->cpu->shared;
+    size_t packs = 0, tasks = 0;
+    choose_panels(t);
+    for (size_t i = 0; i < t->n; i++) {
+        vl2_product *p = &t->p[i];
+        p->packed = packed;
+        packed += vl2_cpu_up((p->hi - p->lo) * row_bytes(p), VL2_ALIGN);
+        (p->by_tiles ? vl2_product_tiles_open : open_rows)(p);
+        packs += p->packs;
+        tasks += p->tasks;
+    }
+    if (packs > t->n) /* a few rows are not worth a loop */
+        vl2_pool_run(t->p->cpu->base.pool, packs, pack_task, t);
+    else
+        for (size_t i = 0; i < packs; i++) pack_task(t, i, 0);
+    vl2_pool_run(t->p->cpu->base.pool, tasks, cell_task, t);
+}
+
+static void run_alone(vl2_product *p) {
+    together one = {p, 1};
+    size_t fit = p->cpu->shared_bytes / row_bytes(p);
+    for (p->lo = 0; p->lo < p->total; p->lo = p->hi) {
+        p->hi = vl2_cpu_min(p->total, p->lo + fit);
+        run_turn(&one);
+    }
 }
 
 static bool has_many_rows(const vl2_product *p) {
@@ -256,22 +325,25 @@ static bool has_many_rows(const vl2_product *p) {
     return false;
 }
 
-/* total: rows to pack, all groups together */
-static void run(vl2_product *p, size_t total) {
-    if (p->n == 0 || total == 0) return;
-    if (p->tiles && (!p->q || has_many_rows(p))) {
-        vl2_product_tiles_run(p, total);
-        return;
+/* n <= VL2_CALLS of them; those without rows or outputs are left out. */
+static void run(vl2_product *p, size_t n) {
+    together t = {p, 0};
+    size_t bytes = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (p[i].n == 0 || p[i].total == 0) continue;
+        p[i].by_tiles = p[i].tiles && (!p[i].q || has_many_rows(&p[i]));
+        p[i].lo = 0;
+        p[i].hi = p[i].total;
+        bytes += vl2_cpu_up(p[i].total * row_bytes(&p[i]), VL2_ALIGN);
+        p[t.n++] = p[i];
     }
-    p->block = p->q ? p->k : vl2_dot_block(p->dot, p->k);
-    size_t fit = p->cpu->shared_bytes / packed_bytes(p, p->k);
-    for (p->lo = 0; p->lo < total; p->lo = p->hi) {
-        p->hi = vl2_cpu_min(total, p->lo + fit);
-        p->panel = choose_panel(p);
-        vl2_pool_run(p->cpu->base.pool, (p->hi - p->lo + PACK_ROWS - 1) / PACK_ROWS, pack_task, p);
-        vl2_pool_run(p->cpu->base.pool, count_tasks(p), cell_task, p);
-    }
+    if (t.n && bytes <= p->cpu->shared_bytes)
+        run_turn(&t);
+    else
+        for (size_t i = 0; i < t.n; i++) run_alone(&p[i]);
 }
+
+/* ---- the operations ---------------------------------------------------------------------------- */
 
 static vl2_product start(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,
                          const vl2_mat *w, bool exact) {
@@ -309,16 +381,19 @@ void vl2_product_linear(vl2_backend *be, float *y, size_t ldy, const float *x, s
     p.epilogue = epilogue;
     p.groups = &all;
     p.n_groups = 1;
+    p.total = m;
     if (w->type == VL2_I8)
         vl2_product_bytes_run(&p, w, m);
     else
-        run(&p, m);
+        run(&p, 1);
 }
 
 void vl2_product_gated(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx, size_t m,
                        const vl2_mat *gate, const vl2_mat *up, vl2_epilogue act) {
     const vl2_group all = {.w = gate, .w2 = up, .n = m};
-    vl2_product_gated_groups(be, y, ldy, x, ldx, NULL, &all, 1, act);
+    const vl2_call call = {
+        .y = y, .ldy = ldy, .x = x, .ldx = ldx, .groups = &all, .n_groups = 1, .epilogue = act};
+    vl2_product_products(be, &call, 1);
 }
 
 static size_t grouped_rows(const vl2_group *groups, size_t n_groups) {
@@ -328,27 +403,23 @@ static size_t grouped_rows(const vl2_group *groups, size_t n_groups) {
     return end;
 }
 
-void vl2_product_linear_groups(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,
-                               const uint32_t *index, const vl2_group *groups, size_t n_groups) {
-    if (n_groups == 0) return;
-    vl2_product p = start(be, y, ldy, x, ldx, groups[0].w, false);
-    p.index = index;
-    p.groups = groups;
-    p.n_groups = n_groups;
-    run(&p, grouped_rows(groups, n_groups));
-}
-
-void vl2_product_gated_groups(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,
-                              const uint32_t *index, const vl2_group *groups, size_t n_groups,
-                              vl2_epilogue act) {
-    if (n_groups == 0) return;
-    vl2_product p = start(be, y, ldy, x, ldx, groups[0].w, false);
-    p.index = index;
-    p.groups = groups;
-    p.n_groups = n_groups;
-    p.gated = true;
-    p.epilogue = act;
-    run(&p, grouped_rows(groups, n_groups));
+void vl2_product_products(vl2_backend *be, const vl2_call *calls, size_t n) {
+    vl2_product all[VL2_CALLS];
+    size_t some = 0;
+    for (size_t i = 0; i < n; i++) {
+        const vl2_call *c = &calls[i];
+        if (c->n_groups == 0) continue;
+        vl2_product *p = &all[some++];
+        *p = start(be, c->y, c->ldy, c->x, c->ldx, c->groups->w, false);
+        p->bias = c->b;
+        p->epilogue = c->epilogue;
+        p->index = c->index;
+        p->groups = c->groups;
+        p->n_groups = c->n_groups;
+        p->gated = c->groups->w2 != NULL;
+        p->total = grouped_rows(c->groups, c->n_groups);
+    }
+    run(all, some);
 }
 
 void vl2_product_heads_linear(vl2_backend *be, float *y, size_t ldy, size_t y_head, const float *x,
@@ -363,5 +434,6 @@ void vl2_product_heads_linear(vl2_backend *be, float *y, size_t ldy, size_t y_he
     p.first_row = first_row;
     p.x_head = x_head;
     p.y_head = y_head;
-    run(&p, x_head ? heads * m : m);
+    p.total = x_head ? heads * m : m;
+    run(&p, 1);
 }

@@ -31,10 +31,14 @@ typedef struct vl2_product {
     const vl2_group *groups; /* experts, or */
     const vl2_mat *w;        /* heads: group h has rows h * head_rows + first_row … of w */
     size_t n_groups, m, head_rows, first_row, x_head, y_head;
-    size_t lo, hi; /* packed rows of this turn */
-    size_t panel;  /* outputs of a task */
-    size_t run;    /* rows of a task (tiles) */
-    size_t tasks;  /* of this turn (tiles) */
+    size_t total;  /* rows to pack, all groups together */
+    bool by_tiles; /* product_tiles.c has it */
+    /* Of a turn: */
+    size_t lo, hi;       /* packed rows */
+    char *packed;        /* in the shared scratch */
+    size_t packs, tasks; /* to prepare x, then to multiply */
+    size_t panel;        /* outputs of a task */
+    size_t run;          /* rows of a task (tiles) */
 } vl2_product;
 
 enum { VL2_PRODUCT_FEW = 8 }; /* up to so many rows, unpacking quantized weights does not pay */

@@ -20,7 +20,7 @@ size_t vl2_product_tiles_lane_bytes(void) { return VL2_TILE_SCRATCH + 2 * Q_SUMS
 static size_t sums_of(const vl2_product *p) { return p->q ? Q_SUMS : SUMS; }
 
 /* Of quantized products, a group of few rows has them as `direct` wants them: no longer than these. */
-static size_t row_bytes(const vl2_product *p) { return p->tiles->row_bytes(p->k); }
+size_t vl2_product_tiles_row_bytes(const vl2_product *p) { return p->tiles->row_bytes(p->k); }
 static bool is_direct(const vl2_product *p, size_t rows) { return p->q && rows <= VL2_PRODUCT_FEW; }
 
 static size_t blocks_of(size_t rows) { return (rows + VL2_TILE_ROWS - 1) / VL2_TILE_ROWS; }
@@ -53,7 +53,7 @@ static size_t pack_parts(const vl2_product *p, size_t rows) {
 /* Packed rows [first, first + n) of a group of `all`. */
 static void pack_block(const vl2_product *p, size_t first, size_t n, size_t all) {
     const float *rows[VL2_TILE_ROWS];
-    char *out = p->cpu->shared + (first - p->lo) * row_bytes(p);
+    char *out = p->packed + (first - p->lo) * vl2_product_tiles_row_bytes(p);
     for (size_t r = 0; r < n; r++) rows[r] = vl2_product_source(p, first + r);
     if (!is_direct(p, all)) {
         p->tiles->pack(out, rows, n, p->k);
@@ -63,10 +63,11 @@ static void pack_block(const vl2_product *p, size_t first, size_t n, size_t all)
         p->q->pack_x(out, rows[r], p->k);
 }
 
-static void pack_task(void *context, size_t i, int thread) {
-    const vl2_product *p = context;
-    (void)thread;
-    if (p->x_head == 0 && !p->groups) { /* heads that share x */
+/* Heads that share x have it packed once. */
+static bool shares_x(const vl2_product *p) { return p->x_head == 0 && !p->groups; }
+
+void vl2_product_tiles_pack(const vl2_product *p, size_t i) {
+    if (shares_x(p)) {
         size_t first = p->lo + i * VL2_TILE_ROWS;
         pack_block(p, first, vl2_cpu_min(VL2_TILE_ROWS, p->hi - first), p->hi - p->lo);
         return;
@@ -127,8 +128,7 @@ static void multiply(const vl2_product *p, const cell *c, float *sums, const voi
                           l->scratch);
 }
 
-static void cell_task(void *context, size_t i, int thread) {
-    const vl2_product *p = context;
+void vl2_product_tiles_cell(const vl2_product *p, size_t i, int thread) {
     cell c = find_cell(p, i), next = c;
     /* With many rows there is time to fetch the weights of what is likely this thread's next task;
      * with few, memory is busy, and the CPU's own prefetch does better. */
@@ -142,7 +142,7 @@ static void cell_task(void *context, size_t i, int thread) {
     size_t bytes = more ? next.n * next.s.stride / turns / 64 * 64 : 0;
     for (size_t row = c.row, m; row < c.end; row += m, turn++) {
         m = vl2_cpu_min(at_once, c.end - row);
-        const char *x = p->cpu->shared + (c.s.first - p->lo + row) * row_bytes(p);
+        const char *x = p->packed + (c.s.first - p->lo + row) * vl2_product_tiles_row_bytes(p);
         if (more) fetch_results(p, &c, row, m);
         multiply(p, &c, l.sums, x, m, c.s.w + c.column * c.s.stride, c.s.stride,
                  more ? next.s.w + next.column * next.s.stride + turn * bytes : NULL, bytes, &l);
@@ -165,25 +165,20 @@ static void choose_sizes(vl2_product *p) {
         groups += n > 0;
     }
     size_t rows = vl2_cpu_min(most, MANY_ROWS), wanted = 4 * (size_t)p->cpu->threads;
-    p->run = vl2_cpu_up(vl2_cpu_min(most, RUN_BYTES / row_bytes(p) + 1), VL2_TILE_RUN);
+    p->run =
+        vl2_cpu_up(vl2_cpu_min(most, RUN_BYTES / vl2_product_tiles_row_bytes(p) + 1), VL2_TILE_RUN);
     p->panel = PANEL;
     if (most > MANY_ROWS)
-        while (p->panel > VL2_TILE_RUN && p->panel * row_bytes(p) > PANEL_BYTES) p->panel /= 2;
+        while (p->panel > VL2_TILE_RUN && p->panel * vl2_product_tiles_row_bytes(p) > PANEL_BYTES)
+            p->panel /= 2;
     while (p->panel * 2 * rows <= sums_of(p) && most <= MANY_ROWS &&
            groups * (p->n / (p->panel * 2)) >= wanted)
         p->panel *= 2;
     while (p->panel > VL2_TILE_ROWS && groups * (p->n / p->panel) < wanted / 2) p->panel /= 2;
 }
 
-void vl2_product_tiles_run(vl2_product *p, size_t total) {
-    size_t fit = p->cpu->shared_bytes / row_bytes(p);
-    bool shared_x = p->x_head == 0 && !p->groups;
-    for (p->lo = 0; p->lo < total; p->lo = p->hi) {
-        p->hi = vl2_cpu_min(total, p->lo + fit);
-        choose_sizes(p);
-        size_t blocks = shared_x ? blocks_of(p->hi - p->lo) : count_all(p, pack_parts);
-        vl2_pool_run(p->cpu->base.pool, blocks, pack_task, p);
-        p->tasks = count_all(p, cells);
-        vl2_pool_run(p->cpu->base.pool, p->tasks, cell_task, p);
-    }
+void vl2_product_tiles_open(vl2_product *p) {
+    choose_sizes(p);
+    p->packs = shares_x(p) ? blocks_of(p->hi - p->lo) : count_all(p, pack_parts);
+    p->tasks = count_all(p, cells);
 }

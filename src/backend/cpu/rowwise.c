@@ -16,7 +16,7 @@ typedef struct rows {
     float *y;
     const float *x;
     size_t ldy, ldx, m, width, per_task;
-    const float *a, *b; /* norm weights; cos and sin */
+    const float *a, *b; /* norm weights; cos and sin; weights of rows, and the last ones */
     float eps;
     size_t heads, head, k;
     bool interleaved;
@@ -109,11 +109,12 @@ static void one_combine(const rows *r, size_t i) {
     for (size_t j = 0; j < r->k; j++)
         r->cpu->kernels.axpy(r->y + i * r->ldy, r->x + r->slot[i * r->k + j] * r->ldx, r->width,
                              r->a[i * r->k + j]);
+    if (r->b) r->cpu->kernels.axpy(r->y + i * r->ldy, r->b + i * r->ldx, r->width, 1.0f);
 }
 
 void vl2_rowwise_combine(vl2_backend *be, float *y, size_t ldy, const float *x, size_t ldx,
                          size_t m, size_t k, const uint32_t *slot, const float *weight,
-                         size_t width) {
+                         const float *last, size_t width) {
     rows r = {.cpu = vl2_cpu_of(be),
               .one = one_combine,
               .y = y,
@@ -124,6 +125,7 @@ void vl2_rowwise_combine(vl2_backend *be, float *y, size_t ldy, const float *x, 
               .k = k,
               .slot = slot,
               .a = weight,
+              .b = last,
               .width = width};
     run_rows(&r, width * k);
 }
