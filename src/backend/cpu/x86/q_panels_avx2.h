@@ -15,7 +15,8 @@
 enum {
     STEP = 4 * VL2_QPANEL, /* bytes of a panel's step */
     AHEAD = 2,             /* panels unpacked at a time; they stay in the first cache */
-    ASK_UNPACKING = 2      /* rows of what comes next, asked for with 256 elements of eight rows */
+    FEWEST = 9,       /* rows of x; fewer meet weights as the file has them, which come no faster */
+    ASK_UNPACKING = 2 /* rows of what comes next, asked for with 256 elements of eight rows */
 };
 
 /* 256 elements of 16 outputs, or the last blocks of a row. */
@@ -532,7 +533,10 @@ VL2_QINLINE void q_many(float *y, size_t ldy, const void *x, size_t m, const voi
     static void many_##name(float *y, size_t ldy, const void *x, size_t m, const void *w,          \
                             size_t w_stride, size_t n, size_t k, void *room) {                     \
         const vl2_qkind kind = {unit, offset, has_min, sizeof(block), vl2_qunit_##name};           \
-        q_many(y, ldy, x, m, w, w_stride, n, k, room, kind);                                       \
+        if (m < FEWEST)                                                                            \
+            direct_##name(y, ldy, x, m, w, w_stride, n, k);                                        \
+        else                                                                                       \
+            q_many(y, ldy, x, m, w, w_stride, n, k, room, kind);                                   \
     }
 
 VL2_QKINDS(VL2_Q_MANY)
