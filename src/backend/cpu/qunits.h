@@ -34,7 +34,9 @@ typedef struct vl2_qkind {
 #endif
 
 /* A short loop whose rounds are all written out, so that arrays of vectors stay in registers. */
-#if defined(__clang__)
+#if defined(VL2_EMULATE_AVX512)
+#define VL2_QEACH(i, n) for (int i = 0; i < (n); i++)
+#elif defined(__clang__)
 #define VL2_QEACH(i, n) _Pragma("clang loop unroll(full)") for (int i = 0; i < (n); i++)
 #else
 #define VL2_QEACH(i, n) _Pragma("GCC unroll 12") for (int i = 0; i < (n); i++)

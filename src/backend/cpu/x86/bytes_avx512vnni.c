@@ -5,7 +5,9 @@
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
+#if defined(VL2_EMULATE_AVX512)
+#define EACH(i, n) for (int i = 0; i < (n); i++)
+#elif defined(__clang__)
 #define EACH(i, n) _Pragma("clang loop unroll(full)") for (int i = 0; i < (n); i++)
 #else
 #define EACH(i, n) _Pragma("GCC unroll 24") for (int i = 0; i < (n); i++)

@@ -413,6 +413,16 @@ typedef struct job { /* a type's */
     tile_of *const (*tiles)[ROWS + 1];
 } job;
 
+/* What the next tile reads, or what lies behind the last one. */
+static void ask_x(const job *p, const rows_x *x, size_t first, size_t at, size_t n) {
+    for (size_t r = first; r < first + ROWS; r++) {
+        for (size_t line = 0; line < n; line += 64)
+            _mm_prefetch(x->q + r * x->row + at + line, _MM_HINT_T0);
+        _mm_prefetch(x->d + r * x->row + at / p->unit * sizeof(float), _MM_HINT_T0);
+        _mm_prefetch(x->sums + r * x->row + at / 16 * sizeof(int16_t), _MM_HINT_T0);
+    }
+}
+
 /* All rows of x by a span of C strips. */
 static void all_rows(const job *p, some_y y, size_t m, size_t C, rows_x x, const span *w, size_t at,
                      size_t n, ahead next) {
@@ -420,9 +430,7 @@ static void all_rows(const job *p, some_y y, size_t m, size_t C, rows_x x, const
     for (size_t rows; m; m -= rows) {
         rows = tile_rows(m);
         ask_some(&next, portion);
-        for (size_t r = rows; r < rows + ROWS; r++)
-            for (size_t line = 0; line < n; line += 64)
-                _mm_prefetch(x.q + r * x.row + at + line, _MM_HINT_T0);
+        ask_x(p, &x, rows, at, n);
         p->tiles[C][rows](&y, &x, w, at, n, p->offset);
         y.y += rows * y.ld;
         x.q += rows * x.row;
