@@ -14,12 +14,13 @@
 #include "base/mem.h"
 
 enum {
-    PANEL = 128,       /* outputs of a task at most */
-    RUN = 384,         /* rows of a task at most */
-    TILE_ROWS = 72,    /* rows whose block of k stays in the second-level cache */
-    STRIP = 8,         /* outputs read side by side from the mapping */
-    DIRECT_ROWS = 8,   /* up to so many rows, widening a panel does not pay */
-    CHUNK = 8,         /* panels of quantized weights, of 256 elements, unpacked at a time */
+    PANEL = 128,            /* outputs of a task at most */
+    TASK_BYTES = 256 << 10, /* weights of a task of few rows at most */
+    RUN = 384,              /* rows of a task at most */
+    TILE_ROWS = 72,         /* rows whose block of k stays in the second-level cache */
+    STRIP = 8,              /* outputs read side by side from the mapping */
+    DIRECT_ROWS = 8,        /* up to so many rows, widening a panel does not pay */
+    CHUNK = 8,              /* panels of quantized weights, of 256 elements, unpacked at a time */
     FEW_DIRECT = 4,    /* where a level multiplies many rows by itself, so many still go without */
     BLOCK_BYTES = 3072 /* of a packed row of weights at most */
 };
@@ -246,23 +247,42 @@ static void cell_task(void *context, size_t i, int thread) {
         any_cell(p, i, thread);
 }
 
-/* Panels of all, and whether p's may be halved: they must be worth a task. */
-static size_t count_panels(const vl2_product *p, bool *divisible) {
-    size_t rows = 0, groups = 0, least = p->q ? VL2_QPANEL : STRIP;
+/* Rows of a group on average, of the groups that have some. */
+static size_t mean_rows(const vl2_product *p, size_t *groups) {
+    size_t rows = 0;
+    *groups = 0;
     for (size_t g = 0; g < p->n_groups; g++) {
         size_t n = vl2_product_turn(p, g).n;
         rows += n;
-        groups += n > 0;
+        *groups += n > 0;
     }
-    *divisible = groups > 0 && p->panel > least && p->panel / 2 * p->k * (rows / groups) >= 16384;
+    return *groups ? rows / *groups : 0;
+}
+
+/* p's panels, and whether they may be halved: they must be worth a task. */
+static size_t count_panels(const vl2_product *p, bool *divisible) {
+    const size_t least = p->q ? VL2_QPANEL : STRIP;
+    size_t groups, rows = mean_rows(p, &groups);
+    *divisible = p->panel > least && p->panel / 2 * p->k * rows >= 16384;
     return groups * panels(p);
+}
+
+/* To begin with: of few rows, whose weights are what takes time, not so many outputs that threads would
+ * wait for the last task. */
+static size_t widest_panel(const vl2_product *p) {
+    const vl2_dtype_traits *t = vl2_dtype_of(p->type);
+    const size_t row = p->k / t->block * t->block_bytes * (p->gated ? 2 : 1);
+    size_t panel = PANEL, groups;
+    if (mean_rows(p, &groups) > DIRECT_ROWS) return panel;
+    while (panel > VL2_QPANEL && panel * row > TASK_BYTES) panel /= 2;
+    return panel;
 }
 
 /* Panels small enough to keep all threads busy, large enough to be worth a task. */
 static void choose_panels(const together *t) {
     const size_t wanted = 16 * (size_t)t->p->cpu->threads;
     bool divisible[VL2_CALLS], any = true;
-    for (size_t i = 0; i < t->n; i++) t->p[i].panel = PANEL;
+    for (size_t i = 0; i < t->n; i++) t->p[i].panel = widest_panel(&t->p[i]);
     while (any) {
         size_t all = 0;
         for (size_t i = 0; i < t->n; i++) all += count_panels(&t->p[i], &divisible[i]);
