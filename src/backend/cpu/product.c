@@ -3,10 +3,12 @@
  *
  * x is packed once for an operation (blocks of k, zero-padded, in the order the kernels want; for
  * quantized weights, whole rows quantized). Tasks are (group, panel of outputs, run of rows): few rows
- * read the mapped weights directly, many widen or unpack a panel of them into the thread's lane first,
- * block by block, and use it for all rows. Both ways give the same bits (kernels.h, qdot.h), so which
- * one runs is a question of speed alone. Where x must not be rounded, quantized weights are widened to
- * float32, on the way into a panel: the numbers of float32 weights. */
+ * read the mapped weights directly; many widen a strip of them, or unpack a panel, into the thread's lane
+ * first, block by block, and use it for all rows. Both ways give the same bits (kernels.h, qdot.h), so
+ * which one runs is a question of speed alone. A widened strip stays in the first cache, a run's block of
+ * x in the second, and the next strip is asked for while this one is multiplied. Where x must not be
+ * rounded, quantized weights are widened to float32, on the way into a strip: the numbers of float32
+ * weights. */
 #include "backend/cpu/product.h"
 
 #include "backend/cpu/product_bytes.h"
@@ -15,22 +17,25 @@
 
 enum {
     PANEL = 128,            /* outputs of a task at most */
+    SUMS = PANEL + 16,      /* floats between rows of sums, which then use all sets of a cache */
     TASK_BYTES = 256 << 10, /* weights of a task of few rows at most */
-    RUN = 384,              /* rows of a task at most */
-    TILE_ROWS = 72,         /* rows whose block of k stays in the second-level cache */
-    STRIP = 8,              /* outputs read side by side from the mapping */
-    DIRECT_ROWS = 8,        /* up to so many rows, widening a panel does not pay */
+    RUN = 384,              /* rows of a task at most, of quantized weights */
+    ROWS = 96,              /* and of others: their block of k stays in the second cache */
+    GROUP = 12,             /* rows multiplied before more of the next strip is asked for */
+    STRIP = 4,              /* outputs widened at a time */
+    READ = 8,               /* outputs read side by side from the mapping */
+    DIRECT_ROWS = 8,        /* up to so many rows, widening does not pay */
     CHUNK = 8,              /* panels of quantized weights, of 256 elements, unpacked at a time */
     FEW_DIRECT = 4,    /* where a level multiplies many rows by itself, so many still go without */
     BLOCK_BYTES = 3072 /* of a packed row of weights at most */
 };
 
-enum { PANEL_BYTES = PANEL * BLOCK_BYTES };
-_Static_assert(CHUNK * sizeof(vl2_qpanel) <= PANEL_BYTES, "unpacked panels fit where wide ones do");
-_Static_assert((int)VL2_Q_ROOM <= (int)PANEL_BYTES, "and what a level unpacks by itself");
+enum { WIDE_BYTES = PANEL * BLOCK_BYTES }; /* of a strip, or of unpacked panels */
+_Static_assert(CHUNK * sizeof(vl2_qpanel) <= WIDE_BYTES, "unpacked panels fit");
+_Static_assert((int)VL2_Q_ROOM <= (int)WIDE_BYTES, "and what a level unpacks by itself");
 
 size_t vl2_product_lane_bytes(void) {
-    const size_t rows = PANEL_BYTES + 2 * (size_t)RUN * PANEL * sizeof(float);
+    const size_t rows = WIDE_BYTES + 2 * (size_t)RUN * SUMS * sizeof(float);
     const size_t tiles = vl2_product_tiles_lane_bytes(), bytes = vl2_product_bytes_lane_bytes();
     const size_t most = rows > tiles ? rows : tiles;
     return most > bytes ? most : bytes;
@@ -105,15 +110,15 @@ typedef struct cell {
     const vl2_product *p;
     size_t first, m; /* packed rows, counted from lo */
     size_t n;        /* outputs */
-    char *panel;     /* the lane's */
+    char *wide;      /* the lane's */
 } cell;
 
 static void sum_direct(const cell *c, float *sums, const char *w, size_t stride) {
     const vl2_product *p = c->p;
-    for (size_t j = 0; j < c->n; j += STRIP) {
-        size_t n = vl2_cpu_min(STRIP, c->n - j);
+    for (size_t j = 0; j < c->n; j += READ) {
+        size_t n = vl2_cpu_min(READ, c->n - j);
         for (size_t k0 = 0; k0 < p->k; k0 += p->block)
-            p->dot->direct(sums + j, PANEL, packed_row(p, k0, c->first), c->m,
+            p->dot->direct(sums + j, SUMS, packed_row(p, k0, c->first), c->m,
                            w + j * stride + k0 * p->element, stride, n,
                            vl2_cpu_min(p->block, p->k - k0), k0 > 0);
     }
@@ -130,16 +135,65 @@ static void pack_w(const vl2_product *p, void *out, const char *row, size_t k0, 
     p->dot->pack_w(out, wide, k);
 }
 
-static void sum_packed(const cell *c, float *sums, const char *w, size_t stride) {
+typedef struct lines { /* of rows of weights that will be widened next, to be asked for */
+    const char *at;
+    size_t stride, bytes, rows; /* bytes of each row; rows that are left */
+    size_t done;                /* bytes of this row */
+} lines;
+
+static size_t line_count(const lines *l) { return l->rows * (l->bytes / 64 + 1); }
+
+static void ask_for(lines *l, size_t n) {
+    for (; n && l->rows; n--) {
+        __builtin_prefetch(l->at + l->done, 0, 2);
+        l->done += 64;
+        if (l->done < l->bytes) continue;
+        l->at += l->stride;
+        l->rows--;
+        l->done = 0;
+    }
+}
+
+/* What follows outputs [j, j + STRIP) and elements [k0 …: further outputs, the next block, `next`. */
+static lines lines_after(const cell *c, const char *w, size_t stride, size_t j, size_t k0,
+                         const char *next) {
     const vl2_product *p = c->p;
+    size_t rows = c->n;
+    if (vl2_dtype_is_quantized(p->type)) return (lines){.rows = 0};
+    if (j + STRIP < c->n) {
+        next = w + (j + STRIP) * stride;
+        rows -= j + STRIP;
+    } else if (k0 + p->block < p->k) {
+        next = w;
+        k0 += p->block;
+    } else {
+        k0 = 0;
+    }
+    return (lines){.at = next + k0 * p->element,
+                   .stride = stride,
+                   .bytes = vl2_cpu_min(p->block, p->k - k0) * p->element,
+                   .rows = next ? vl2_cpu_min(STRIP, rows) : 0};
+}
+
+/* next: rows like these that will be widened afterwards, or NULL. */
+static void sum_packed(const cell *c, float *sums, const char *w, size_t stride, const char *next) {
+    const vl2_product *p = c->p;
+    const size_t groups = (c->m + GROUP - 1) / GROUP;
     for (size_t k0 = 0; k0 < p->k; k0 += p->block) {
         size_t k = vl2_cpu_min(p->block, p->k - k0);
         size_t row_bytes = vl2_dot_padded(p->dot, k) * p->dot->w_bytes;
-        for (size_t j = 0; j < c->n; j++)
-            pack_w(p, c->panel + j * row_bytes, w + j * stride, k0, k);
-        for (size_t i = 0; i < c->m; i += TILE_ROWS)
-            p->dot->packed(sums + i * PANEL, PANEL, packed_row(p, k0, c->first + i),
-                           vl2_cpu_min(TILE_ROWS, c->m - i), c->panel, c->n, k, k0 > 0);
+        for (size_t j = 0; j < c->n; j += STRIP) {
+            size_t n = vl2_cpu_min(STRIP, c->n - j);
+            for (size_t r = 0; r < n; r++)
+                pack_w(p, c->wide + r * row_bytes, w + (j + r) * stride, k0, k);
+            lines ahead = lines_after(c, w, stride, j, k0, next);
+            const size_t some = line_count(&ahead) / groups + 1;
+            for (size_t i = 0; i < c->m; i += GROUP) {
+                ask_for(&ahead, some);
+                p->dot->packed(sums + i * SUMS + j, SUMS, packed_row(p, k0, c->first + i),
+                               vl2_cpu_min(GROUP, c->m - i), c->wide, n, k, k0 > 0);
+            }
+        }
     }
 }
 
@@ -148,32 +202,32 @@ static void sum_quantized(const cell *c, float *sums, const char *w, size_t stri
     const vl2_qdot *q = p->q;
     const char *x = packed_row(p, 0, c->first);
     if (q->many && c->m > FEW_DIRECT) {
-        q->many(sums, PANEL, x, c->m, w, stride, c->n, p->k, c->panel);
+        q->many(sums, SUMS, x, c->m, w, stride, c->n, p->k, c->wide);
         return;
     }
     if (c->m <= VL2_PRODUCT_FEW || !q->pack_w) {
-        q->direct(sums, PANEL, x, c->m, w, stride, c->n, p->k);
+        q->direct(sums, SUMS, x, c->m, w, stride, c->n, p->k);
         return;
     }
-    vl2_qpanel *panels = (vl2_qpanel *)(void *)c->panel;
+    vl2_qpanel *panels = (vl2_qpanel *)(void *)c->wide;
     const size_t step = CHUNK * VL2_QUNIT_MAX;
     for (size_t j = 0; j < c->n; j += VL2_QPANEL) {
         const char *row = w + j * stride;
         for (size_t k0 = 0; k0 < p->k; k0 += step, row += step / q->unit * p->element) {
             size_t k = vl2_cpu_min(step, p->k - k0);
             q->pack_w(panels, row, stride, vl2_cpu_min(VL2_QPANEL, c->n - j), k);
-            q->packed(sums + j, PANEL, x, c->m, p->k, panels, k0, k);
+            q->packed(sums + j, SUMS, x, c->m, p->k, panels, k0, k);
         }
     }
 }
 
-static void sum(const cell *c, float *sums, const char *w, size_t stride) {
+static void sum(const cell *c, float *sums, const char *w, size_t stride, const char *next) {
     if (c->p->q)
         sum_quantized(c, sums, w, stride);
     else if (c->m <= DIRECT_ROWS && !vl2_dtype_is_quantized(c->p->type))
         sum_direct(c, sums, w, stride);
     else
-        sum_packed(c, sums, w, stride);
+        sum_packed(c, sums, w, stride, next);
 }
 
 void vl2_product_finish(const vl2_product *p, float *y, size_t column, const float *sums,
@@ -188,25 +242,36 @@ void vl2_product_finish(const vl2_product *p, float *y, size_t column, const flo
     }
 }
 
+/* Rows of a task of n: equal parts, of whole tiles for most kernels. */
+static size_t run_of(const vl2_product *p, size_t n) {
+    if (vl2_dtype_is_quantized(p->type) || n <= ROWS) return RUN;
+    const size_t parts = (n + ROWS - 1) / ROWS;
+    return vl2_cpu_up((n + parts - 1) / parts, GROUP / 2);
+}
+
 static void run_cell(const vl2_product *p, const vl2_share *s, size_t row, size_t column,
                      int thread) {
     char *lane = vl2_cpu_lane(p->cpu, thread);
-    float *sums = (float *)(void *)(lane + PANEL_BYTES);
-    float *sums2 = sums + (size_t)RUN * PANEL;
+    float *sums = (float *)(void *)(lane + WIDE_BYTES);
+    float *sums2 = sums + (size_t)RUN * SUMS;
     cell c = {.p = p,
               .first = s->first - p->lo + row,
-              .m = vl2_cpu_min(RUN, s->n - row),
+              .m = vl2_cpu_min(run_of(p, s->n), s->n - row),
               .n = vl2_cpu_min(p->panel, p->n - column),
-              .panel = lane};
-    sum(&c, sums, s->w + column * s->stride, s->stride);
-    if (p->gated) sum(&c, sums2, s->w2 + column * s->stride2, s->stride2);
-    vl2_product_finish(p, s->y + row * p->ldy, column, sums, sums2, PANEL, c.m, c.n);
+              .wide = lane};
+    const char *w = s->w + column * s->stride;
+    const char *w2 = p->gated ? s->w2 + column * s->stride2 : NULL;
+    const char *next = column + c.n < p->n ? w + c.n * s->stride : NULL;
+    sum(&c, sums, w, s->stride, w2 ? w2 : next);
+    if (w2) sum(&c, sums2, w2, s->stride2, next);
+    vl2_product_finish(p, s->y + row * p->ldy, column, sums, sums2, SUMS, c.m, c.n);
 }
 
 static size_t panels(const vl2_product *p) { return (p->n + p->panel - 1) / p->panel; }
 
 static size_t group_tasks(const vl2_product *p, const vl2_share *s) {
-    return panels(p) * ((s->n + RUN - 1) / RUN);
+    const size_t run = run_of(p, s->n);
+    return panels(p) * ((s->n + run - 1) / run);
 }
 
 static void any_cell(const vl2_product *p, size_t i, int thread) {
@@ -214,7 +279,7 @@ static void any_cell(const vl2_product *p, size_t i, int thread) {
         vl2_share s = vl2_product_turn(p, g);
         size_t tasks = group_tasks(p, &s);
         if (i < tasks) {
-            run_cell(p, &s, i / panels(p) * RUN, i % panels(p) * p->panel, thread);
+            run_cell(p, &s, i / panels(p) * run_of(p, s.n), i % panels(p) * p->panel, thread);
             return;
         }
         i -= tasks;
@@ -247,24 +312,26 @@ static void cell_task(void *context, size_t i, int thread) {
         any_cell(p, i, thread);
 }
 
-/* Rows of a group on average, of the groups that have some. */
-static size_t mean_rows(const vl2_product *p, size_t *groups) {
-    size_t rows = 0;
-    *groups = 0;
+/* Rows of a group on average, of the groups that have some; and in how many runs all go. */
+static size_t mean_rows(const vl2_product *p, size_t *runs) {
+    size_t rows = 0, groups = 0;
+    *runs = 0;
     for (size_t g = 0; g < p->n_groups; g++) {
-        size_t n = vl2_product_turn(p, g).n;
+        const size_t n = vl2_product_turn(p, g).n;
+        if (n == 0) continue;
         rows += n;
-        *groups += n > 0;
+        groups++;
+        *runs += (n + run_of(p, n) - 1) / run_of(p, n);
     }
-    return *groups ? rows / *groups : 0;
+    return groups ? rows / groups : 0;
 }
 
 /* p's panels, and whether they may be halved: they must be worth a task. */
 static size_t count_panels(const vl2_product *p, bool *divisible) {
-    const size_t least = p->q ? VL2_QPANEL : STRIP;
-    size_t groups, rows = mean_rows(p, &groups);
+    const size_t least = p->q ? VL2_QPANEL : READ;
+    size_t runs, rows = mean_rows(p, &runs);
     *divisible = p->panel > least && p->panel / 2 * p->k * rows >= 16384;
-    return groups * panels(p);
+    return runs * panels(p);
 }
 
 /* To begin with: of few rows, whose weights are what takes time, not so many outputs that threads would
@@ -272,8 +339,8 @@ static size_t count_panels(const vl2_product *p, bool *divisible) {
 static size_t widest_panel(const vl2_product *p) {
     const vl2_dtype_traits *t = vl2_dtype_of(p->type);
     const size_t row = p->k / t->block * t->block_bytes * (p->gated ? 2 : 1);
-    size_t panel = PANEL, groups;
-    if (mean_rows(p, &groups) > DIRECT_ROWS) return panel;
+    size_t panel = PANEL, runs;
+    if (mean_rows(p, &runs) > DIRECT_ROWS) return panel;
     while (panel > VL2_QPANEL && panel * row > TASK_BYTES) panel /= 2;
     return panel;
 }
