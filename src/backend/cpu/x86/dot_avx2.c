@@ -11,7 +11,7 @@
 
 enum {
     STEP = 16,
-    BLOCK = 640, /* eight rows of a panel and three of x fit in 32 KiB */
+    BLOCK = 640, /* eight rows of weights and three of x fit in 32 KiB */
     MR = 3,
     NR = 4,
     AHEAD = 256 /* bytes that rows of mapped weights are fetched ahead */
@@ -142,9 +142,44 @@ INLINE void packed_tile(float *y, size_t ldy, const float *x, const float *w, si
     for (size_t i = 0; i < m; i++) put(y + i * ldy, add_lanes(acc[i], n), n, add);
 }
 
+/* The whole tile. It takes all sixteen registers, and compilers that are short of one read operands again for
+ * each use, or keep sums in memory. */
+#define ROW_BY(w, a, b, c)                                                                         \
+    "vmovups " w ", %%ymm15\n\t"                                                                   \
+    "vfmadd231ps %%ymm12, %%ymm15, %" a "\n\t"                                                     \
+    "vfmadd231ps %%ymm13, %%ymm15, %" b "\n\t"                                                     \
+    "vfmadd231ps %%ymm14, %%ymm15, %" c "\n\t"
+#define X_ROWS(at)                                                                                 \
+    "vmovups " at "(%[x]), %%ymm12\n\t"                                                            \
+    "vmovups " at "(%[x],%[row]), %%ymm13\n\t"                                                     \
+    "vmovups " at "(%[x],%[row],2), %%ymm14\n\t"
+#define W_ROW_1(at) ROW_BY(at "(%[w])", "0", "4", "8")
+#define W_ROW_2(at) ROW_BY(at "(%[w],%[row])", "1", "5", "9")
+#define W_ROW_3(at) ROW_BY(at "(%[w],%[row],2)", "2", "6", "10")
+#define W_ROW_4(at) ROW_BY(at "(%[w],%[rows])", "3", "7", "11")
+#define EIGHT(at) X_ROWS(at) W_ROW_1(at) W_ROW_2(at) W_ROW_3(at) W_ROW_4(at)
+#define CLEAR(a) "vxorps %" a ", %" a ", %" a "\n\t"
+#define CLEAR_ROW(a, b, c, d) CLEAR(a) CLEAR(b) CLEAR(c) CLEAR(d)
+#define CLEAR_ALL                                                                                  \
+    CLEAR_ROW("0", "1", "2", "3") CLEAR_ROW("4", "5", "6", "7") CLEAR_ROW("8", "9", "10", "11")
+#define LOOP ".p2align 5\n1:\n\t"
+#define NEXT "add $64, %[x]\n\tadd $64, %[w]\n\tdec %[steps]\n\tjnz 1b"
+#define SUMS(i) "=&x"(acc[i][0]), "=&x"(acc[i][1]), "=&x"(acc[i][2]), "=&x"(acc[i][3])
+
+INLINE void packed_whole(float *y, size_t ldy, const float *x, const float *w, size_t kp,
+                         bool add) {
+    __m256 acc[MR][NR];
+    size_t steps = kp / STEP;
+    __asm__ volatile(CLEAR_ALL LOOP EIGHT("0") EIGHT("32") NEXT
+                     : SUMS(0), SUMS(1), SUMS(2), [x] "+r"(x), [w] "+r"(w), [steps] "+r"(steps)
+                     : [row] "r"(kp * sizeof *x), [rows] "r"(3 * kp * sizeof *x)
+                     : "memory", "cc", "xmm12", "xmm13", "xmm14", "xmm15");
+    for (size_t i = 0; i < MR; i++) put(y + i * ldy, add_lanes(acc[i], NR), NR, add);
+}
+
 INLINE void packed_rows(float *y, size_t ldy, const float *x, const float *w, size_t kp, size_t m,
                         size_t n, bool add) {
-    if (n == 4)
+    if (n >= 4)
         packed_tile(y, ldy, x, w, kp, m, 4, add);
     else if (n == 3)
         packed_tile(y, ldy, x, w, kp, m, 3, add);
@@ -154,25 +189,36 @@ INLINE void packed_rows(float *y, size_t ldy, const float *x, const float *w, si
         packed_tile(y, ldy, x, w, kp, m, 1, add);
 }
 
+/* What is no whole tile: m < MR rows, or n < NR outputs. */
+static __attribute__((noinline)) void packed_rest(float *y, size_t ldy, const float *x,
+                                                  const float *w, size_t kp, size_t m, size_t n,
+                                                  bool add) {
+    if (m >= MR)
+        packed_rows(y, ldy, x, w, kp, MR, n, add);
+    else if (m == 2)
+        packed_rows(y, ldy, x, w, kp, 2, n, add);
+    else
+        packed_rows(y, ldy, x, w, kp, 1, n, add);
+}
+
 /* Two tiles' worth of w at a time stay in the first-level cache while x passes by. */
 static void packed(float *y, size_t ldy, const void *x, size_t m, const void *w, size_t n, size_t k,
                    bool add) {
-    size_t kp = padded(k);
+    const size_t kp = padded(k);
     const float *ws = w;
     for (size_t j0 = 0; j0 < n; j0 += 2 * NR) {
-        size_t end = j0 + 2 * NR < n ? j0 + 2 * NR : n;
-        for (size_t i = 0; i < m; i += MR) {
-            const float *xs = (const float *)x + i * kp;
-            for (size_t j = j0; j < end; j += NR) {
-                size_t nj = end - j < NR ? end - j : NR;
-                if (m - i >= MR)
-                    packed_rows(y + i * ldy + j, ldy, xs, ws + j * kp, kp, MR, nj, add);
-                else if (m - i == 2)
-                    packed_rows(y + i * ldy + j, ldy, xs, ws + j * kp, kp, 2, nj, add);
-                else
-                    packed_rows(y + i * ldy + j, ldy, xs, ws + j * kp, kp, 1, nj, add);
-            }
+        const size_t end = j0 + 2 * NR < n ? j0 + 2 * NR : n;
+        const size_t whole = kp ? end - (end - j0) % NR : j0;
+        const float *xs = x;
+        size_t i = 0;
+        for (; i + MR <= m; i += MR, xs += MR * kp) {
+            for (size_t j = j0; j < whole; j += NR)
+                packed_whole(y + i * ldy + j, ldy, xs, ws + j * kp, kp, add);
+            for (size_t j = whole; j < end; j += NR)
+                packed_rest(y + i * ldy + j, ldy, xs, ws + j * kp, kp, MR, end - j, add);
         }
+        for (size_t j = j0; i < m && j < end; j += NR)
+            packed_rest(y + i * ldy + j, ldy, xs, ws + j * kp, kp, m - i, end - j, add);
     }
 }
 
