@@ -85,37 +85,6 @@ INLINE void tile(float *y, size_t ldy, const uint8_t *x, const vl2_bytes_row *ro
         }
     }
 }
-#else
-enum { ROWS = 3, X_BYTES = 2, PARTS = VL2_BYTES_STRIP / 4 };
-
-/* R rows of x by a strip of outputs; a lane sums two of four elements of k, four outputs a vector. */
-INLINE void tile(float *y, size_t ldy, const int16_t *x, const vl2_bytes_row *rows,
-                 const vl2_bytes_w *w, size_t output, const int R) {
-    const int8_t *q = w->q + output * w->kp;
-    vi acc[ROWS * PARTS];
-    EACH(r, R) EACH(c, PARTS) acc[r * PARTS + c] = vi_set(0);
-    for (size_t k = 0; k < w->kp; k += 4, q += 4 * VL2_BYTES_STRIP) {
-        vi fours[ROWS];
-        EACH(r, R) {
-            long long four;
-            memcpy(&four, x + (size_t)r * w->kp + k, sizeof four);
-            fours[r] = _mm256_set1_epi64x(four);
-        }
-        EACH(c, PARTS) {
-            const vi v = _mm256_cvtepi8_epi16(_mm_load_si128((const void *)(q + 16 * c)));
-            EACH(r, R)
-            acc[r * PARTS + c] = vi_add(acc[r * PARTS + c], vi_madd(v, fours[r]));
-        }
-    }
-    EACH(r, R) EACH(c, PARTS / 2) {
-        const vi pairs = _mm256_hadd_epi32(acc[r * PARTS + 2 * c], acc[r * PARTS + 2 * c + 1]);
-        const size_t at = (size_t)c * VL;
-        put(y + (size_t)r * ldy + at, &rows[r], w->scale + output + at,
-            _mm256_permute4x64_epi64(pairs, 0xd8));
-    }
-}
-#endif
-
 static void product(float *y, size_t ldy, const void *x, const vl2_bytes_row *rows, size_t m,
                     const vl2_bytes_w *w, size_t first, size_t n) {
     for (size_t j = 0; j < n; j += VL2_BYTES_STRIP) {
@@ -129,6 +98,110 @@ static void product(float *y, size_t ldy, const void *x, const vl2_bytes_row *ro
             tile(y + i * ldy + j, ldy, (const void *)(from + i * row), rows + i, w, first + j, 1);
     }
 }
+#else
+/* A tile has half a strip's outputs: two vectors of four, with two lanes for each. At most BLOCK of k, so
+ * that its rows and weights stay in the first cache. */
+enum { ROWS = 6, X_BYTES = 2, HALF = VL2_BYTES_STRIP / 2, BLOCK = 1152 };
+
+/* Sums of R rows by HALF outputs over k elements. */
+INLINE void few_sums(vi sums[], const int16_t *x, size_t kp, const int8_t *q, size_t k,
+                     const int R) {
+    vi acc[2 * ROWS];
+    EACH(r, 2 * R) acc[r] = vi_set(0);
+    for (size_t i = 0; i < k; i += 4, q += 4 * VL2_BYTES_STRIP) {
+        const vi low = _mm256_cvtepi8_epi16(_mm_load_si128((const void *)q));
+        const vi high = _mm256_cvtepi8_epi16(_mm_load_si128((const void *)(q + 16)));
+        EACH(r, R) {
+            long long four;
+            memcpy(&four, x + (size_t)r * kp + i, sizeof four);
+            const vi fours = _mm256_set1_epi64x(four);
+            acc[2 * r] = vi_add(acc[2 * r], vi_madd(low, fours));
+            acc[2 * r + 1] = vi_add(acc[2 * r + 1], vi_madd(high, fours));
+        }
+    }
+    EACH(r, R) sums[r] = _mm256_hadd_epi32(acc[2 * r], acc[2 * r + 1]);
+}
+
+/* The same of six rows. It takes all sixteen registers, and compilers that are short of one keep sums in
+ * memory. */
+#define ROW_BY(x, low, high)                                                                       \
+    "vpbroadcastq " x ", %%ymm14\n\t"                                                              \
+    "vpmaddwd %%ymm12, %%ymm14, %%ymm15\n\t"                                                       \
+    "vpmaddwd %%ymm13, %%ymm14, %%ymm14\n\t"                                                       \
+    "vpaddd %%ymm15, %" low ", %" low "\n\t"                                                       \
+    "vpaddd %%ymm14, %" high ", %" high "\n\t"
+#define WIDEN(q) "vpmovsxbw " q "(%[q]), %%ymm12\n\tvpmovsxbw 16+" q "(%[q]), %%ymm13\n\t"
+#define ROW_1(x) ROW_BY(x "(%[x])", "0", "1")
+#define ROW_2(x) ROW_BY(x "(%[x],%[row])", "2", "3")
+#define ROW_3(x) ROW_BY(x "(%[x],%[row],2)", "4", "5")
+#define ROW_4(x) ROW_BY(x "(%[x3])", "6", "7")
+#define ROW_5(x) ROW_BY(x "(%[x3],%[row])", "8", "9")
+#define ROW_6(x) ROW_BY(x "(%[x3],%[row],2)", "10", "11")
+#define FOUR(q, x) WIDEN(q) ROW_1(x) ROW_2(x) ROW_3(x) ROW_4(x) ROW_5(x) ROW_6(x)
+#define CLEAR(a) "vpxor %" a ", %" a ", %" a "\n\t"
+#define CLEAR_4(a, b, c, d) CLEAR(a) CLEAR(b) CLEAR(c) CLEAR(d)
+#define CLEAR_ALL                                                                                  \
+    CLEAR_4("0", "1", "2", "3") CLEAR_4("4", "5", "6", "7") CLEAR_4("8", "9", "10", "11")
+#define LOOP ".p2align 5\n1:\n\t"
+#define NEXT "add $128, %[q]\n\tadd $16, %[x]\n\tadd $16, %[x3]\n\tdec %[steps]\n\tjnz 1b"
+#define SUMS(i) "=&x"(acc[i]), "=&x"(acc[(i) + 1]), "=&x"(acc[(i) + 2]), "=&x"(acc[(i) + 3])
+
+INLINE void six_sums(vi sums[ROWS], const int16_t *x, size_t kp, const int8_t *q, size_t k) {
+    vi acc[2 * ROWS];
+    const int16_t *x3 = x + 3 * kp;
+    size_t steps = k / 8;
+    __asm__ volatile(CLEAR_ALL LOOP FOUR("0", "0") FOUR("64", "8") NEXT
+                     : SUMS(0), SUMS(4),
+                       SUMS(8), [x] "+r"(x), [x3] "+r"(x3), [q] "+r"(q), [steps] "+r"(steps)
+                     : [row] "r"(kp * sizeof *x)
+                     : "memory", "cc", "xmm12", "xmm13", "xmm14", "xmm15");
+    EACH(r, ROWS) sums[r] = _mm256_hadd_epi32(acc[2 * r], acc[2 * r + 1]);
+}
+
+typedef struct span {      /* of k */
+    size_t from, n, whole; /* `whole`: all of it */
+} span;
+
+/* R rows by HALF outputs; until k is at its end, y holds whole numbers. */
+INLINE void tile(float *y, size_t ldy, const int16_t *x, const vl2_bytes_row *rows,
+                 const vl2_bytes_w *w, size_t output, span k, const int R) {
+    const size_t half = output % VL2_BYTES_STRIP;
+    const int8_t *q = w->q + (output - half) * w->kp + k.from * VL2_BYTES_STRIP + 4 * half;
+    vi sums[ROWS];
+    if (R == ROWS)
+        six_sums(sums, x + k.from, w->kp, q, k.n);
+    else
+        few_sums(sums, x + k.from, w->kp, q, k.n, R);
+    EACH(r, R) {
+        float *at = y + (size_t)r * ldy;
+        vi sum = _mm256_permute4x64_epi64(sums[r], 0xd8);
+        if (k.from > 0) sum = vi_add(sum, vi_load(at));
+        if (k.from + k.n == k.whole)
+            put(at, &rows[r], w->scale + output, sum);
+        else
+            _mm256_storeu_si256((void *)at, sum);
+    }
+}
+
+INLINE void all_rows(float *y, size_t ldy, const int16_t *x, const vl2_bytes_row *rows, size_t m,
+                     const vl2_bytes_w *w, size_t output, span k) {
+    size_t i = 0;
+    for (; i + ROWS <= m; i += ROWS)
+        tile(y + i * ldy, ldy, x + i * w->kp, rows + i, w, output, k, ROWS);
+    for (; i + 2 <= m; i += 2) tile(y + i * ldy, ldy, x + i * w->kp, rows + i, w, output, k, 2);
+    if (i < m) tile(y + i * ldy, ldy, x + i * w->kp, rows + i, w, output, k, 1);
+}
+
+static void product(float *y, size_t ldy, const void *x, const vl2_bytes_row *rows, size_t m,
+                    const vl2_bytes_w *w, size_t first, size_t n) {
+    const size_t blocks = (w->kp + BLOCK - 1) / BLOCK;
+    const size_t block = vl2_bytes_up((w->kp + blocks - 1) / blocks, VL2_BYTES_STEP);
+    for (size_t k = 0; k < w->kp; k += block) {
+        const span some = {k, w->kp - k < block ? w->kp - k : block, w->kp};
+        for (size_t j = 0; j < n; j += HALF) all_rows(y + j, ldy, x, rows, m, w, first + j, some);
+    }
+}
+#endif
 
 static void bytes_fill(vl2_kernels *out) {
     out->bytes = (vl2_bytes){.x_bytes = X_BYTES, .pack = b_pack, .product = product};
