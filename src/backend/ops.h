@@ -48,7 +48,7 @@ typedef struct vl2_call {
     const vl2_vec *b; /* or NULL */
     vl2_epilogue epilogue;
 } vl2_call;
-enum { VL2_CALLS = 4 }; /* at once at most */
+enum { VL2_CALLS = 4 }; /* in one loop at most; more are taken in portions */
 
 /* Keys and values of some consecutive tokens, in place. Offsets and strides in elements. */
 typedef struct vl2_kv_block {

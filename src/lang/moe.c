@@ -17,7 +17,8 @@ void vl2_moe_carve(vl2_arena *arena, vl2_moe_scratch *out, const vl2_language_co
     out->hidden = vl2_arena_array(arena, max_rows, k * lang->expert_width * sizeof(float));
     out->outputs = vl2_arena_array(arena, max_rows, k * lang->hidden * sizeof(float));
     out->shared = vl2_arena_array(arena, max_rows, lang->shared_width * sizeof(float));
-    out->last = vl2_arena_array(arena, max_rows, lang->hidden * sizeof(float));
+    out->last =
+        vl2_arena_array(arena, max_rows, lang->shared_width ? lang->hidden * sizeof(float) : 0);
 }
 
 /* Counting sort of the pairs by expert, rows in their order within each: rows, slots and starts. */

@@ -159,7 +159,7 @@ static void check_not_finite(check *c, float bad) {
 void check_bytes(check *c) {
     static const size_t rows[] = {1, 2, 3, 4, 6, 13, 16, 17, 32, 39, 96};
     static const size_t outputs[] = {16, 32, 48, 64, 112};
-    static const size_t lengths[] = {1, 4, 63, 64, 65, 130, 588, 1152};
+    static const size_t lengths[] = {1, 4, 63, 64, 65, 130, 588, 1152, 1153, 4304};
     check_start(c, "bytes");
     for (size_t a = 0; a < sizeof rows / sizeof *rows; a++)
         for (size_t b = 0; b < sizeof lengths / sizeof *lengths; b++) {

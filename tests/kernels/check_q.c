@@ -250,9 +250,25 @@ static void check_not_finite(check *c, size_t index) {
     drop(&p);
 }
 
+static void check_not_finite_many(check *c, size_t index) {
+    enum { ROWS = 12 };
+    product p = make(c, index, ROWS, 3, 3, 0);
+    float y[ROWS * 16];
+    if (p.dot->many) {
+        p.x[5] = index % 2 ? NAN : -INFINITY;
+        p.dot->pack_x(p.xp, p.x, p.k);
+        run_many(&p, y, 16);
+        bool others = true;
+        for (size_t i = 1; i < ROWS; i++) others &= isfinite(y[16 * i]) && isfinite(y[16 * i + 2]);
+        check_that(c, isnan(y[0]) && isnan(y[2]) && others, "%s: a NaN or infinity among many rows",
+                   vl2_dtype_of(p.type)->name);
+    }
+    drop(&p);
+}
+
 void check_quantized(check *c) {
-    static const size_t rows[] = {1, 2, 3, 4, 5, 12, 16, 27, 32, MOST_ROWS};
-    static const size_t outputs[] = {1, 7, 16, 33, 65};
+    static const size_t rows[] = {1, 2, 3, 4, 5, 7, 9, 11, 12, 16, 27, 32, MOST_ROWS};
+    static const size_t outputs[] = {1, 7, 15, 16, 23, 33, 65};
     for (size_t index = 0; index < VL2_Q_TYPES; index++) {
         check_start(c, vl2_dtype_of((vl2_dtype)(VL2_Q8_0 + index))->name);
         for (size_t a = 0; a < sizeof rows / sizeof *rows; a++) {
@@ -265,5 +281,6 @@ void check_quantized(check *c) {
             }
         }
         check_not_finite(c, index);
+        check_not_finite_many(c, index);
     }
 }

@@ -126,6 +126,50 @@ static void test_groups(void **state) {
     with_all(groups);
 }
 
+/* Products of other types, sizes and rows in one call, empty ones among them, and more of them than one
+ * loop takes: each as by itself. */
+static void mixed(vl2_backend *be, vl2_dtype type) {
+    enum { N2 = 40, K2 = 256, SOME = 2 };
+    pair a = matrix(type, N, K), b = matrix(VL2_Q6_K, N2, K2), up = matrix(VL2_Q6_K, N2, K2);
+    float *x = floats(M * LD), *added = floats(N), y[M * N], again[M * N], e[M * N];
+    float few[SOME * N2], few_e[SOME * N2], wide[M * N2], wide_e[M * N2];
+    const vl2_vec bias = {added, N}, none = {0};
+    const vl2_group groups_of[] = {
+        {&a.q, NULL, 0, M}, {&a.q, NULL, 0, 0}, {&b.q, &up.q, 0, SOME}, {&b.wide, NULL, 0, M}};
+    const vl2_call call = {.ldy = N, .x = x, .ldx = LD, .n_groups = 1};
+    vl2_call calls[VL2_CALLS + 2];
+    for (size_t i = 0; i < VL2_CALLS + 2; i++) calls[i] = call;
+    calls[0].n_groups = 0;
+    for (size_t i = 1; i < 5; i++) calls[i].groups = &groups_of[i - 1];
+    calls[1].y = y;
+    calls[1].b = &bias;
+    calls[2].y = y;
+    calls[3].y = few;
+    calls[3].epilogue = VL2_EPI_SILU;
+    calls[4].y = wide;
+    calls[3].ldy = calls[4].ldy = N2;
+    calls[5] = calls[1];
+    calls[5].y = again;
+    be->ops->products(be, calls, VL2_CALLS + 2);
+    be->ops->linear(be, e, N, x, LD, M, &a.q, &bias, VL2_EPI_NONE, false);
+    assert_memory_equal(y, e, sizeof y);
+    assert_memory_equal(again, e, sizeof y);
+    be->ops->gated(be, few_e, N2, x, LD, SOME, &b.q, &up.q, VL2_EPI_SILU);
+    assert_memory_equal(few, few_e, sizeof few);
+    be->ops->linear(be, wide_e, N2, x, LD, M, &b.wide, &none, VL2_EPI_NONE, false);
+    assert_memory_equal(wide, wide_e, sizeof wide);
+    free(x);
+    free(added);
+    drop(&a);
+    drop(&b);
+    drop(&up);
+}
+
+static void test_mixed(void **state) {
+    (void)state;
+    with_all(mixed);
+}
+
 /* A head has 24 rows of which 20 are used, from the third on. */
 static void heads(vl2_backend *be, vl2_dtype type) {
     enum { ROWS = 24, USED = 20, FIRST = 3 };
@@ -248,9 +292,10 @@ static void test_bytes_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_linear), cmocka_unit_test(test_groups),
-        cmocka_unit_test(test_heads),  cmocka_unit_test(test_embed),
-        cmocka_unit_test(test_bytes),  cmocka_unit_test(test_bytes_refused),
+        cmocka_unit_test(test_linear),        cmocka_unit_test(test_mixed),
+        cmocka_unit_test(test_groups),        cmocka_unit_test(test_heads),
+        cmocka_unit_test(test_embed),         cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_bytes_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,13 +26,12 @@ enum {
     READ = 8,               /* outputs read side by side from the mapping */
     DIRECT_ROWS = 8,        /* up to so many rows, widening does not pay */
     CHUNK = 8,              /* panels of quantized weights, of 256 elements, unpacked at a time */
-    FEW_DIRECT = 4,    /* where a level multiplies many rows by itself, so many still go without */
-    BLOCK_BYTES = 3072 /* of a packed row of weights at most */
+    BLOCK_BYTES = 3072      /* of a packed row of weights at most */
 };
 
-enum { WIDE_BYTES = PANEL * BLOCK_BYTES }; /* of a strip, or of unpacked panels */
-_Static_assert(CHUNK * sizeof(vl2_qpanel) <= WIDE_BYTES, "unpacked panels fit");
-_Static_assert((int)VL2_Q_ROOM <= (int)WIDE_BYTES, "and what a level unpacks by itself");
+enum { WIDE_BYTES = CHUNK * sizeof(vl2_qpanel) }; /* of unpacked panels, or */
+_Static_assert(STRIP *BLOCK_BYTES <= WIDE_BYTES, "a strip that was widened, or");
+_Static_assert((int)VL2_Q_ROOM <= (int)WIDE_BYTES, "what a level unpacks by itself");
 
 size_t vl2_product_lane_bytes(void) {
     const size_t rows = WIDE_BYTES + 2 * (size_t)RUN * SUMS * sizeof(float);
@@ -201,7 +200,7 @@ static void sum_quantized(const cell *c, float *sums, const char *w, size_t stri
     const vl2_product *p = c->p;
     const vl2_qdot *q = p->q;
     const char *x = packed_row(p, 0, c->first);
-    if (q->many && c->m > FEW_DIRECT) {
+    if (q->many && c->m > q->few) {
         q->many(sums, SUMS, x, c->m, w, stride, c->n, p->k, c->wide);
         return;
     }
@@ -244,7 +243,7 @@ void vl2_product_finish(const vl2_product *p, float *y, size_t column, const flo
 
 /* Rows of a task of n: equal parts, of whole tiles for most kernels. */
 static size_t run_of(const vl2_product *p, size_t n) {
-    if (vl2_dtype_is_quantized(p->type) || n <= ROWS) return RUN;
+    if (p->q || n <= ROWS) return RUN;
     const size_t parts = (n + ROWS - 1) / ROWS;
     return vl2_cpu_up((n + parts - 1) / parts, GROUP / 2);
 }
@@ -490,7 +489,7 @@ static size_t grouped_rows(const vl2_group *groups, size_t n_groups) {
     return end;
 }
 
-void vl2_product_products(vl2_backend *be, const vl2_call *calls, size_t n) {
+static void some_products(vl2_backend *be, const vl2_call *calls, size_t n) {
     vl2_product all[VL2_CALLS];
     size_t some = 0;
     for (size_t i = 0; i < n; i++) {
@@ -507,6 +506,11 @@ void vl2_product_products(vl2_backend *be, const vl2_call *calls, size_t n) {
         p->total = grouped_rows(c->groups, c->n_groups);
     }
     run(all, some);
+}
+
+void vl2_product_products(vl2_backend *be, const vl2_call *calls, size_t n) {
+    for (size_t i = 0; i < n; i += VL2_CALLS)
+        some_products(be, calls + i, vl2_cpu_min(VL2_CALLS, n - i));
 }
 
 void vl2_product_heads_linear(vl2_backend *be, float *y, size_t ldy, size_t y_head, const float *x,

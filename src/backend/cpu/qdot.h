@@ -20,7 +20,7 @@ enum {
     VL2_QUNIT_MAX = VL2_QUANT_SUPER,
     VL2_QPANEL = 16, /* outputs of a panel */
     VL2_Q_TYPES = VL2_DTYPE_COUNT - VL2_Q8_0,
-    VL2_Q_ROOM = 16 << 10
+    VL2_Q_ROOM = 16 << 10 /* bytes for what a kernel unpacks: half a first cache */
 };
 
 /* 256 elements (or the last blocks of a row) of 16 outputs, as tiles of many rows want them. What
@@ -45,10 +45,11 @@ typedef struct vl2_qdot {
      * of 256 and the panels begin there. y has room for 16 columns. */
     void (*packed)(float *y, size_t ldy, const void *x, size_t m, size_t k, const vl2_qpanel *w,
                    size_t k0, size_t kn);
-    /* What `direct` does, where unpacking pays; `room`: VL2_Q_ROOM bytes at a multiple of 64. NULL: the level
-     * has panels instead, or neither. */
+    /* What `direct` does, faster for more than `few` rows; room: VL2_Q_ROOM bytes at a multiple of 64.
+     * NULL: the level has panels instead (Arm's), or neither. */
     void (*many)(float *y, size_t ldy, const void *x, size_t m, const void *w, size_t w_stride,
                  size_t n, size_t k, void *room);
+    size_t few;
 } vl2_qdot;
 
 /* Where the parts of a packed row are; rows follow each other. */

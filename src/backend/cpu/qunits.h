@@ -1,16 +1,14 @@
 /* backend/cpu/qunits.h - a unit of quantized weights taken apart: whole numbers and their scales.
  *
- * Inlined into files of every instruction set: compilers make vectors of these loops, but for a few
- * that have some AVX2; and the kernels that matter most have their own. */
+ * Inlined into plain C and NEON, whose compilers make vectors of these loops; x86's kernels take blocks
+ * apart by themselves. */
 #ifndef VL2_BACKEND_CPU_QUNITS_H
 #define VL2_BACKEND_CPU_QUNITS_H
 
 #include "backend/cpu/qdot.h"
+#include "backend/cpu/unroll.h"
 
 #include <string.h>
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
 
 typedef struct vl2_qunit {
     _Alignas(64) uint8_t q[VL2_QUNIT_MAX];
@@ -31,15 +29,6 @@ typedef struct vl2_qkind {
 #define VL2_QINLINE static __attribute__((unused, noinline))
 #else
 #define VL2_QINLINE static inline __attribute__((always_inline))
-#endif
-
-/* A short loop whose rounds are all written out, so that arrays of vectors stay in registers. */
-#if defined(VL2_EMULATE_AVX512)
-#define VL2_QEACH(i, n) for (int i = 0; i < (n); i++)
-#elif defined(__clang__)
-#define VL2_QEACH(i, n) _Pragma("clang loop unroll(full)") for (int i = 0; i < (n); i++)
-#else
-#define VL2_QEACH(i, n) _Pragma("GCC unroll 12") for (int i = 0; i < (n); i++)
 #endif
 
 /* Bits of a weight as the file has it, without its part of the scales. */
@@ -72,30 +61,11 @@ VL2_QINLINE float vl2_qunit_half(const uint8_t bytes[2]) {
 }
 
 VL2_QINLINE void vl2_qunit_nibbles(uint8_t q[32], const uint8_t qs[16]) {
-#if defined(__AVX2__) /* which gcc does not find */
-    const __m128i raw = _mm_loadu_si128((const __m128i *)(const void *)qs);
-    const __m256i both = _mm256_set_m128i(_mm_srli_epi16(raw, 4), raw);
-    _mm256_storeu_si256((__m256i *)(void *)q, _mm256_and_si256(both, _mm256_set1_epi8(15)));
-    return;
-#endif
     for (int i = 0; i < 16; i++) q[i] = qs[i] & 15;
     for (int i = 0; i < 16; i++) q[i + 16] = qs[i] >> 4;
 }
 
 VL2_QINLINE void vl2_qunit_fifths(uint8_t q[32], const uint8_t qh[4]) {
-#if defined(__AVX2__)
-    int32_t four;
-    memcpy(&four, qh, sizeof four);
-    const __m256i bytes = _mm256_shuffle_epi8(
-        _mm256_set1_epi32(four),
-        _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303));
-    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201u);
-    const __m256i is_set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit);
-    const __m256i low = _mm256_loadu_si256((const __m256i *)(const void *)q);
-    _mm256_storeu_si256((__m256i *)(void *)q,
-                        _mm256_or_si256(low, _mm256_and_si256(is_set, _mm256_set1_epi8(16))));
-    return;
-#endif
     uint32_t bits =
         (uint32_t)qh[0] | (uint32_t)qh[1] << 8 | (uint32_t)qh[2] << 16 | (uint32_t)qh[3] << 24;
     for (int i = 0; i < 32; i++) q[i] |= (uint8_t)((bits >> i & 1) << 4);
@@ -115,14 +85,6 @@ VL2_QINLINE void vl2_qunit_q4_0(vl2_qunit *u, const void *block) {
 
 VL2_QINLINE void vl2_qunit_iq4_nl(vl2_qunit *u, const void *block) {
     vl2_qunit_q4_0(u, block);
-#if defined(__AVX2__)
-    const __m256i table =
-        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)vl2_quant_nl));
-    const __m256i index = _mm256_load_si256((const __m256i *)(const void *)u->q);
-    _mm256_store_si256((__m256i *)(void *)u->q,
-                       _mm256_xor_si256(_mm256_shuffle_epi8(table, index), _mm256_set1_epi8(-128)));
-    return;
-#endif
     for (int i = 0; i < 32; i++) u->q[i] = (uint8_t)(vl2_quant_nl[u->q[i]] + 128);
 }
 

@@ -63,11 +63,11 @@ VL2_QINLINE void add_products(int32x4_t a[ROW_PAIRS][PAIRS], const q_rows *x, si
                               const int8_t *w, const int steps) {
     for (int s = 0; s < steps; s++, at += DEEP, w += LINE) {
         int8x16_t v[ROW_PAIRS];
-        VL2_QEACH(p, ROW_PAIRS)
+        VL2_EACH(p, ROW_PAIRS)
         v[p] = vcombine_s8(vld1_s8(x->q[2 * p] + at), vld1_s8(x->q[2 * p + 1] + at));
-        VL2_QEACH(c, PAIRS) {
+        VL2_EACH(c, PAIRS) {
             const int8x16_t two = vld1q_s8(w + 2 * DEEP * c);
-            VL2_QEACH(p, ROW_PAIRS) a[p][c] = vmmlaq_s32(a[p][c], v[p], two);
+            VL2_EACH(p, ROW_PAIRS) a[p][c] = vmmlaq_s32(a[p][c], v[p], two);
         }
     }
 }
@@ -93,9 +93,9 @@ VL2_QINLINE int32x4_t of_sums(const q_rows *x, int p, size_t b) {
 VL2_QINLINE void add_terms(float32x4_t y[ROW_PAIRS][PAIRS], int32x4_t a[ROW_PAIRS][PAIRS],
                            int32x4_t b[ROW_PAIRS][PAIRS], const q_rows *x, const float *d,
                            const float *m, size_t u, const vl2_qkind kind) {
-    VL2_QEACH(p, ROW_PAIRS) {
+    VL2_EACH(p, ROW_PAIRS) {
         const float32x4_t dx = of_rows(x->d[2 * p][u], x->d[2 * p + 1][u]);
-        VL2_QEACH(c, PAIRS) {
+        VL2_EACH(c, PAIRS) {
             float32x4_t t = vmulq_f32(vmulq_f32(of_outputs(d + 2 * c), dx), vcvtq_f32_s32(a[p][c]));
             if (kind.has_min)
                 t = vaddq_f32(
@@ -110,7 +110,7 @@ VL2_QINLINE void tile_32(float32x4_t y[ROW_PAIRS][PAIRS], const q_rows *x, const
                          size_t from, size_t b0, size_t blocks, const vl2_qkind kind) {
     for (size_t i = 0; i < blocks; i++) {
         int32x4_t a[ROW_PAIRS][PAIRS], b[ROW_PAIRS][PAIRS];
-        VL2_QEACH(p, ROW_PAIRS) VL2_QEACH(c, PAIRS) {
+        VL2_EACH(p, ROW_PAIRS) VL2_EACH(c, PAIRS) {
             a[p][c] = vdupq_n_s32(0);
             b[p][c] = of_sums(x, p, b0 + i);
         }
@@ -125,20 +125,20 @@ VL2_QINLINE void tile_k(float32x4_t y[ROW_PAIRS][PAIRS], const q_rows *x, const 
                         size_t from, size_t u, const vl2_qkind kind) {
     const size_t sub = kind.has_min ? 32 : 16;
     int32x4_t a[ROW_PAIRS][PAIRS], b[ROW_PAIRS][PAIRS];
-    VL2_QEACH(p, ROW_PAIRS) VL2_QEACH(c, PAIRS) a[p][c] = b[p][c] = vdupq_n_s32(0);
+    VL2_EACH(p, ROW_PAIRS) VL2_EACH(c, PAIRS) a[p][c] = b[p][c] = vdupq_n_s32(0);
     for (size_t s = 0; s < VL2_QUANT_SUPER / sub; s++) {
         int32x4_t dots[ROW_PAIRS][PAIRS];
-        VL2_QEACH(p, ROW_PAIRS) VL2_QEACH(c, PAIRS) dots[p][c] = vdupq_n_s32(0);
+        VL2_EACH(p, ROW_PAIRS) VL2_EACH(c, PAIRS) dots[p][c] = vdupq_n_s32(0);
         add_products(dots, x, VL2_QUANT_SUPER * u + sub * s,
                      panel_q(w) + sub / DEEP * s * LINE + from * DEEP, (int)(sub / DEEP));
-        VL2_QEACH(c, PAIRS) {
+        VL2_EACH(c, PAIRS) {
             const int32x4_t scale = of_outputs_whole(w->scale[s] + from + 2 * c);
-            VL2_QEACH(p, ROW_PAIRS) a[p][c] = vmlaq_s32(a[p][c], dots[p][c], scale);
+            VL2_EACH(p, ROW_PAIRS) a[p][c] = vmlaq_s32(a[p][c], dots[p][c], scale);
         }
     }
-    for (size_t s = 0; kind.has_min && s < 8; s++) VL2_QEACH(p, ROW_PAIRS) {
+    for (size_t s = 0; kind.has_min && s < 8; s++) VL2_EACH(p, ROW_PAIRS) {
             const int32x4_t sums = of_sums(x, p, 8 * u + s);
-            VL2_QEACH(c, PAIRS)
+            VL2_EACH(c, PAIRS)
             b[p][c] = vmlaq_s32(b[p][c], of_outputs_whole(w->min[s] + from + 2 * c), sums);
         }
     add_terms(y, a, b, x, w->d[0] + from, w->m[0] + from, u, kind);
@@ -148,8 +148,8 @@ VL2_QINLINE void tile_k(float32x4_t y[ROW_PAIRS][PAIRS], const q_rows *x, const 
 VL2_QINLINE void q_tile(float *const y[ROWS], const q_rows *x, const vl2_qpanel *w, size_t from,
                         size_t k0, size_t kn, const vl2_qkind kind) {
     float32x4_t sums[ROW_PAIRS][PAIRS];
-    VL2_QEACH(p, ROW_PAIRS)
-    VL2_QEACH(c, PAIRS)
+    VL2_EACH(p, ROW_PAIRS)
+    VL2_EACH(c, PAIRS)
     sums[p][c] =
         k0 ? vcombine_f32(vld1_f32(y[2 * p] + from + 2 * c), vld1_f32(y[2 * p + 1] + from + 2 * c))
            : vdupq_n_f32(0.0f);
@@ -160,7 +160,7 @@ VL2_QINLINE void q_tile(float *const y[ROWS], const q_rows *x, const vl2_qpanel 
         else
             tile_32(sums, x, w, from, (k0 + at) / 32, some / 32, kind);
     }
-    VL2_QEACH(p, ROW_PAIRS) VL2_QEACH(c, PAIRS) {
+    VL2_EACH(p, ROW_PAIRS) VL2_EACH(c, PAIRS) {
         vst1_f32(y[2 * p] + from + 2 * c, vget_low_f32(sums[p][c]));
         vst1_f32(y[2 * p + 1] + from + 2 * c, vget_high_f32(sums[p][c]));
     }

@@ -6,9 +6,9 @@
 #include "backend/cpu/x86/attend_avx512.h"
 #include "backend/cpu/x86/dpbf16.h"
 
-enum { ROWS = 8 }; /* of keys or values, whose sums stay in registers */
+#include "backend/cpu/unroll.h"
 
-#define EACH(i, n) _Pragma("GCC unroll 8") for (int i = 0; i < (n); i++)
+enum { ROWS = 8 }; /* of keys or values, whose sums stay in registers */
 
 /* out [rows, COLUMNS] = a [rows, pairs] times x [pairs, m0] and [pairs, m1] beside it; strides in bytes */
 typedef struct sides {
@@ -29,17 +29,17 @@ INLINE __m512i line_of(__mmask16 m, const char *p) {
 
 INLINE void multiply(float *out, const sides *p, const bool both) {
     __m512 sum0[ROWS], sum1[ROWS];
-    EACH(r, ROWS) sum0[r] = sum1[r] = _mm512_setzero_ps();
+    VL2_EACH(r, ROWS) sum0[r] = sum1[r] = _mm512_setzero_ps();
     for (size_t i = 0; i < p->pairs; i++) {
         const __m512i x0 = line_of(p->m0, p->x0 + i * p->x0_stride);
         const __m512i x1 = both ? line_of(p->m1, p->x1 + i * p->x1_stride) : x0;
-        EACH(r, ROWS) {
+        VL2_EACH(r, ROWS) {
             const __m512i a = pair_of(p->a + (size_t)r * p->a_stride + 4 * i);
             sum0[r] = vl2_dpbf16(sum0[r], x0, a);
             if (both) sum1[r] = vl2_dpbf16(sum1[r], x1, a);
         }
     }
-    EACH(r, ROWS) {
+    VL2_EACH(r, ROWS) {
         v_store(out + r * COLUMNS, sum0[r]);
         if (both) v_store(out + r * COLUMNS + SIDE, sum1[r]);
     }
@@ -88,7 +88,7 @@ static void block(const vl2_attend_block *b) {
 /* Scores of sixteen keys, a lane each: those from `left` on are of no use. */
 INLINE void score_keys(const vl2_attend_block *b, size_t t, size_t left, ahead *next) {
     const char *rows = (const char *)b->k + t * b->k_stride;
-    const size_t steps = up(b->n, STEP) / SIDE * (b->k_dim / STEP);
+    const size_t steps = up(b->n, SIDE) / SIDE * (b->k_dim / STEP);
     __m512 sum = _mm512_setzero_ps();
     for (size_t i = 0; i < b->k_dim; i += STEP) {
         vf a[SIDE];
@@ -104,15 +104,17 @@ INLINE void score_keys(const vl2_attend_block *b, size_t t, size_t left, ahead *
 }
 
 /* o from j on, `sums` vectors of it. */
-INLINE void weigh_values(const vl2_attend_block *b, size_t j, size_t n, const int sums) {
+INLINE void weigh_values(const vl2_attend_block *b, size_t j, size_t n, const int sums,
+                         ahead *next) {
     __m512 sum[4];
     const char *v = (const char *)b->turned + 4 * j;
-    EACH(i, sums) sum[i] = _mm512_setzero_ps();
+    VL2_EACH(i, sums) sum[i] = _mm512_setzero_ps();
     for (size_t t = 0; t < n; t += 2, v += 4 * b->v_dim) {
+        ask(next, n / 2 * ((b->v_dim + 4 * SIDE - 1) / (4 * SIDE)));
         const __m512i p = pair_of((const char *)b->p + 2 * t);
-        EACH(i, sums) sum[i] = vl2_dpbf16(sum[i], p, _mm512_loadu_si512(v + 4 * SIDE * i));
+        VL2_EACH(i, sums) sum[i] = vl2_dpbf16(sum[i], p, _mm512_loadu_si512(v + 4 * SIDE * i));
     }
-    EACH(i, sums) v_store(b->o + j + SIDE * (size_t)i, sum[i]);
+    VL2_EACH(i, sums) v_store(b->o + j + SIDE * (size_t)i, sum[i]);
 }
 
 static void alone(const vl2_attend_block *b) {
@@ -127,8 +129,8 @@ static void alone(const vl2_attend_block *b) {
     }
     softmax_alone(b, n);
     pair_values(b, n, &next);
-    for (; j + 4 * SIDE <= b->v_dim; j += 4 * SIDE) weigh_values(b, j, n, 4);
-    if (j < b->v_dim) weigh_values(b, j, n, 2);
+    for (; j + 4 * SIDE <= b->v_dim; j += 4 * SIDE) weigh_values(b, j, n, 4, &next);
+    if (j < b->v_dim) weigh_values(b, j, n, 2, &next);
 }
 
 void vl2_attend_avx512bf16_fill(vl2_kernels *out) {

@@ -6,11 +6,11 @@
 
 #include "backend/cpu/x86/vec_avx2.h"
 #include "backend/cpu/x86/x86.h"
+#include "backend/cpu/unroll.h"
 
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
-#define EACH(i, n) _Pragma("GCC unroll 8") for (int i = 0; i < (n); i++)
 
 typedef __m256i vi;
 INLINE vi vi_set(int32_t a) { return _mm256_set1_epi32(a); }
@@ -65,20 +65,21 @@ INLINE void tile(float *y, size_t ldy, const uint8_t *x, const vl2_bytes_row *ro
                  const vl2_bytes_w *w, size_t output, const int R) {
     const int8_t *q = w->q + output * w->kp;
     vi acc[ROWS * PARTS];
-    EACH(r, R) EACH(c, PARTS) acc[r * PARTS + c] = vi_set(0);
+    VL2_EACH(r, R) VL2_EACH(c, PARTS) acc[r * PARTS + c] = vi_set(0);
     for (size_t k = 0; k < w->kp; k += 4, q += 4 * VL2_BYTES_STRIP) {
         vi v[PARTS];
-        EACH(c, PARTS) v[c] = vi_load(q + 4 * VL * c);
-        EACH(r, R) {
+        VL2_EACH(c, PARTS) v[c] = vi_load(q + 4 * VL * c);
+        VL2_EACH(r, R) {
             int32_t four;
             memcpy(&four, x + (size_t)r * w->kp + k, sizeof four);
-            EACH(c, PARTS) acc[r * PARTS + c] = vl2_dpbusd(acc[r * PARTS + c], vi_set(four), v[c]);
+            VL2_EACH(c, PARTS)
+            acc[r * PARTS + c] = vl2_dpbusd(acc[r * PARTS + c], vi_set(four), v[c]);
         }
     }
-    EACH(c, PARTS) {
+    VL2_EACH(c, PARTS) {
         const size_t at = (size_t)c * VL;
         const vi sum = vi_load(w->sum + output + at);
-        EACH(r, R) {
+        VL2_EACH(r, R) {
             const vi left = _mm256_mullo_epi32(sum, vi_set(rows[r].zero));
             put(y + (size_t)r * ldy + at, &rows[r], w->scale + output + at,
                 vi_sub(acc[r * PARTS + c], left));
@@ -107,11 +108,11 @@ enum { ROWS = 6, X_BYTES = 2, HALF = VL2_BYTES_STRIP / 2, BLOCK = 1152 };
 INLINE void few_sums(vi sums[], const int16_t *x, size_t kp, const int8_t *q, size_t k,
                      const int R) {
     vi acc[2 * ROWS];
-    EACH(r, 2 * R) acc[r] = vi_set(0);
+    VL2_EACH(r, 2 * R) acc[r] = vi_set(0);
     for (size_t i = 0; i < k; i += 4, q += 4 * VL2_BYTES_STRIP) {
         const vi low = _mm256_cvtepi8_epi16(_mm_load_si128((const void *)q));
         const vi high = _mm256_cvtepi8_epi16(_mm_load_si128((const void *)(q + 16)));
-        EACH(r, R) {
+        VL2_EACH(r, R) {
             long long four;
             memcpy(&four, x + (size_t)r * kp + i, sizeof four);
             const vi fours = _mm256_set1_epi64x(four);
@@ -119,7 +120,7 @@ INLINE void few_sums(vi sums[], const int16_t *x, size_t kp, const int8_t *q, si
             acc[2 * r + 1] = vi_add(acc[2 * r + 1], vi_madd(high, fours));
         }
     }
-    EACH(r, R) sums[r] = _mm256_hadd_epi32(acc[2 * r], acc[2 * r + 1]);
+    VL2_EACH(r, R) sums[r] = _mm256_hadd_epi32(acc[2 * r], acc[2 * r + 1]);
 }
 
 /* The same of six rows. It takes all sixteen registers, and compilers that are short of one keep sums in
@@ -155,7 +156,7 @@ INLINE void six_sums(vi sums[ROWS], const int16_t *x, size_t kp, const int8_t *q
                        SUMS(8), [x] "+r"(x), [x3] "+r"(x3), [q] "+r"(q), [steps] "+r"(steps)
                      : [row] "r"(kp * sizeof *x)
                      : "memory", "cc", "xmm12", "xmm13", "xmm14", "xmm15");
-    EACH(r, ROWS) sums[r] = _mm256_hadd_epi32(acc[2 * r], acc[2 * r + 1]);
+    VL2_EACH(r, ROWS) sums[r] = _mm256_hadd_epi32(acc[2 * r], acc[2 * r + 1]);
 }
 
 typedef struct span {      /* of k */
@@ -172,7 +173,7 @@ INLINE void tile(float *y, size_t ldy, const int16_t *x, const vl2_bytes_row *ro
         six_sums(sums, x + k.from, w->kp, q, k.n);
     else
         few_sums(sums, x + k.from, w->kp, q, k.n, R);
-    EACH(r, R) {
+    VL2_EACH(r, R) {
         float *at = y + (size_t)r * ldy;
         vi sum = _mm256_permute4x64_epi64(sums[r], 0xd8);
         if (k.from > 0) sum = vi_add(sum, vi_load(at));

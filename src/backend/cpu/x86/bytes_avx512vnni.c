@@ -1,17 +1,11 @@
 /* Products of rows of bytes, AVX-512 with VNNI: six rows of x by 64 outputs at a time. */
 #include "backend/cpu/x86/vec_avx512.h"
 #include "backend/cpu/x86/x86.h"
+#include "backend/cpu/unroll.h"
 
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
-#if defined(VL2_EMULATE_AVX512)
-#define EACH(i, n) for (int i = 0; i < (n); i++)
-#elif defined(__clang__)
-#define EACH(i, n) _Pragma("clang loop unroll(full)") for (int i = 0; i < (n); i++)
-#else
-#define EACH(i, n) _Pragma("GCC unroll 24") for (int i = 0; i < (n); i++)
-#endif
 
 enum { ROWS = 6, STRIPS = 4 };
 
@@ -56,22 +50,22 @@ INLINE void tile(float *y, size_t ldy, const uint8_t *x, const vl2_bytes_row *ro
     const int8_t *q = w->q + output * w->kp;
     const size_t strip = VL2_BYTES_STRIP * w->kp;
     vi acc[ROWS * STRIPS];
-    EACH(r, R) EACH(c, C) acc[r * C + c] = vi_set(0);
+    VL2_EACH(r, R) VL2_EACH(c, C) acc[r * C + c] = vi_set(0);
     for (size_t k = 0; k < w->kp; k += 4) {
         vi v[STRIPS];
-        EACH(c, C) v[c] = _mm512_load_si512(q + (size_t)c * strip + k * VL2_BYTES_STRIP);
-        EACH(r, R) {
+        VL2_EACH(c, C) v[c] = _mm512_load_si512(q + (size_t)c * strip + k * VL2_BYTES_STRIP);
+        VL2_EACH(r, R) {
             int32_t four;
             memcpy(&four, x + (size_t)r * w->kp + k, sizeof four);
-            EACH(c, C) acc[r * C + c] = _mm512_dpbusd_epi32(acc[r * C + c], vi_set(four), v[c]);
+            VL2_EACH(c, C) acc[r * C + c] = _mm512_dpbusd_epi32(acc[r * C + c], vi_set(four), v[c]);
         }
-        EACH(i, R * C) keep(acc[i]);
+        VL2_EACH(i, R * C) keep(acc[i]);
     }
-    EACH(c, C) {
+    VL2_EACH(c, C) {
         const size_t at = (size_t)c * VL2_BYTES_STRIP;
         const vf scale = v_load(w->scale + output + at);
         const vi sum = _mm512_loadu_si512(w->sum + output + at);
-        EACH(r, R) {
+        VL2_EACH(r, R) {
             const vi left = _mm512_mullo_epi32(sum, vi_set(rows[r].zero));
             const vf whole = b_float(vi_sub(acc[r * C + c], left));
             v_store(y + (size_t)r * ldy + at, v_mul(v_mul(v_set(rows[r].d), scale), whole));

@@ -3,5 +3,5 @@
 
 void vl2_q_avx2_fill(vl2_kernels *out) {
     q_fill(out);
-    q_fill_many(out);
+    VL2_QKINDS(VL2_Q_SET_MANY)
 }

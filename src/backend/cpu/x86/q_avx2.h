@@ -108,7 +108,7 @@ VL2_QINLINE vf halves_to_floats(vi bits) {
 }
 
 VL2_QINLINE void lanes_16(vi out[4], const vl2_qlanes *l, size_t at) {
-    VL2_QEACH(i, 4) out[i] = two(l->row[i] + at, l->row[i + 4] + at);
+    VL2_EACH(i, 4) out[i] = two(l->row[i] + at, l->row[i + 4] + at);
 }
 
 /* The 32 bits at the start of each row's bytes, or at their end (of 16). */
@@ -140,11 +140,11 @@ VL2_QINLINE void narrow_read(narrow *out, const vl2_qlanes *l, size_t at, const 
     out->d = halves_to_floats(_mm256_and_si256(front, vi_set(0xffff)));
     out->m = halves_to_floats(_mm256_srli_epi32(front, 16));
     if ((vl2_qkind_bits(kind) == 8)) {
-        VL2_QEACH(i, 8) out->q[i] = vi_load(l->row[i] + at + 2);
+        VL2_EACH(i, 8) out->q[i] = vi_load(l->row[i] + at + 2);
         return;
     }
     const size_t qs = at + kind.bytes - 16;
-    VL2_QEACH(i, 4) {
+    VL2_EACH(i, 4) {
         const vi raw = two(l->row[i] + qs, l->row[i + 4] + qs);
         out->q[i] = low_nibbles(raw);
         out->q[i + 4] = high_nibbles(raw);
@@ -184,11 +184,11 @@ VL2_QINLINE vi narrow_dot(const narrow *w, const int8_t *x, int32_t sum, const v
     vi dot[8];
     if ((vl2_qkind_bits(kind) == 8)) {
         const vi v = vi_load(x);
-        VL2_QEACH(i, 8) dot[i] = dots_signed(w->q[i], v);
+        VL2_EACH(i, 8) dot[i] = dots_signed(w->q[i], v);
         return vi_sub(gather_rows(dot), left);
     }
     const vi low = twice(x), high = twice(x + 16);
-    VL2_QEACH(i, 4) {
+    VL2_EACH(i, 4) {
         if (vl2_qkind_is_curved(kind)) {
 #if defined(VL2_Q_VNNI)
             dot[i] = vi_add(dots_signed(w->q[i], low), dots_signed(w->q[i + 4], high));
@@ -226,7 +226,7 @@ typedef struct super_x {
 } super_x;
 
 VL2_QINLINE void super_set_scales(super_scales *out, const vi scale[2]) {
-    VL2_QEACH(i, 8) {
+    VL2_EACH(i, 8) {
         const vi first =
             _mm256_setr_epi64x((long long)0x8004800480008000u, (long long)0x800c800c80088008u,
                                (long long)0x8004800480008000u, (long long)0x800c800c80088008u);
@@ -254,7 +254,7 @@ VL2_QINLINE vi spread(vi a, int i) {
 
 VL2_QINLINE void super_read_6(super *s, const char *block) {
     const vl2_q6_k *b = (const void *)block;
-    VL2_QEACH(h, 2) {
+    VL2_EACH(h, 2) {
         const vi l0 = vi_load(b->ql + 64 * h), l1 = vi_load(b->ql + 64 * h + 32);
         const vi qh = vi_load(b->qh + 32 * h);
         s->q[4 * h] = with_bits(low_nibbles(l0), qh, 0, 0x30);
@@ -267,7 +267,7 @@ VL2_QINLINE void super_read_6(super *s, const char *block) {
     /* scales 0 2 4 … of the low halves, 1 3 5 … of the high ones, as the 16-bit lanes of q have them */
     const vi parted = _mm256_cvtepi8_epi16(_mm_shuffle_epi8(
         bytes, _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15)));
-    VL2_QEACH(i, 8) s->scale[i] = spread(parted, i);
+    VL2_EACH(i, 8) s->scale[i] = spread(parted, i);
 }
 
 VL2_QINLINE void super_read(super *s, const char *block, const super_scales *scales, size_t r,
@@ -277,21 +277,21 @@ VL2_QINLINE void super_read(super *s, const char *block, const super_scales *sca
         return;
     }
     const char *qs = block + kind.bytes - 128;
-    VL2_QEACH(g, 4) {
+    VL2_EACH(g, 4) {
         const vi raw = vi_load(qs + 32 * g);
         s->q[2 * g] = low_nibbles(raw);
         s->q[2 * g + 1] = high_nibbles(raw);
     }
     if (vl2_qkind_bits(kind) == 5) {
         const vi qh = vi_load(qs - 32);
-        VL2_QEACH(i, 8) s->q[i] = with_bits(s->q[i], qh, i, 16);
+        VL2_EACH(i, 8) s->q[i] = with_bits(s->q[i], qh, i, 16);
     }
-    VL2_QEACH(i, 8) s->scale[i] = vi_set(scales->of[i][r]);
+    VL2_EACH(i, 8) s->scale[i] = vi_set(scales->of[i][r]);
 }
 
 VL2_QINLINE vi super_dot(const super *s, const super_x *x, const vl2_qkind kind) {
     vi a = vi_set(0), b = vi_set(0);
-    VL2_QEACH(i, 4) {
+    VL2_EACH(i, 4) {
         a = vi_add(
             a, vi_madd(_mm256_maddubs_epi16(s->q[2 * i], vi_load(x->x + 64 * i)), s->scale[2 * i]));
         b = vi_add(b, vi_madd(_mm256_maddubs_epi16(s->q[2 * i + 1], vi_load(x->x + 64 * i + 32)),

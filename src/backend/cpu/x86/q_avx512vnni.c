@@ -64,7 +64,7 @@ VL2_QINLINE vi quarters(const vl2_qlanes *l, size_t r, size_t at) {
     return v;
 }
 VL2_QINLINE void lanes_16(vi out[4], const vl2_qlanes *l, size_t at) {
-    VL2_QEACH(i, 4) out[i] = quarters(l, (size_t)i, at);
+    VL2_EACH(i, 4) out[i] = quarters(l, (size_t)i, at);
 }
 
 /* The last 32 bits of each row's 16 bytes. */
@@ -114,14 +114,14 @@ VL2_QINLINE void narrow_read(narrow *out, const vl2_qlanes *l, size_t at, const 
     out->m = halves_to_floats(vi_right(front, 16));
     const vi flip = _mm512_set1_epi8(-128);
     if (vl2_qkind_bits(kind) == 8) {
-        VL2_QEACH(i, 8) {
+        VL2_EACH(i, 8) {
             const int r = i < 4 ? i : i + 4;
             out->q[i] = _mm512_xor_si512(two(l->row[r] + at + 2, l->row[r + 4] + at + 2), flip);
         }
         return;
     }
     const size_t qs = at + kind.bytes - 16;
-    VL2_QEACH(i, 4) {
+    VL2_EACH(i, 4) {
         const vi raw = quarters(l, (size_t)i, qs);
         out->q[i] = low_nibbles(raw);
         out->q[i + 4] = high_nibbles(raw);
@@ -141,11 +141,11 @@ VL2_QINLINE vi narrow_dot(const narrow *w, const int8_t *x, int32_t sum, const v
     vi dot[8];
     if (vl2_qkind_bits(kind) == 8) {
         const vi v = halves(x);
-        VL2_QEACH(i, 8) dot[i] = add_dots(none, w->q[i], v);
+        VL2_EACH(i, 8) dot[i] = add_dots(none, w->q[i], v);
         return vi_sub(add_quarters(add_four(dot), add_four(dot + 4)), left);
     }
     const vi low = fours(x), high = fours(x + 16);
-    VL2_QEACH(i, 4) dot[i] = add_dots(add_dots(none, w->q[i], low), w->q[i + 4], high);
+    VL2_EACH(i, 4) dot[i] = add_dots(add_dots(none, w->q[i], low), w->q[i + 4], high);
     return vi_sub(add_four(dot), left);
 }
 
@@ -172,7 +172,7 @@ VL2_QINLINE void super_set_scales(super_scales *out, const vi scale[2]) {
 VL2_QINLINE void super_read_x(super_x *out, const int8_t *x, const int16_t *sums,
                               const vl2_qkind kind) {
     (void)sums;
-    VL2_QEACH(i, 4) {
+    VL2_EACH(i, 4) {
         out->x[i] = kind.has_min ? two(x + 64 * i - 32 * (i % 2), x + 64 * i + 64 - 32 * (i % 2))
                                  : vi_load(x + 64 * i);
         const vi by = _mm512_set1_epi8((char)kind.offset);
@@ -197,7 +197,7 @@ VL2_QINLINE vi with_bits(vi q, vi bits, int which) { /* q | (bits & which) */
 
 VL2_QINLINE void super_read_6(super *s, const char *block) {
     const vl2_q6_k *b = (const void *)block;
-    VL2_QEACH(h, 2) {
+    VL2_EACH(h, 2) {
         const vi ql = vi_load(b->ql + 64 * h), qh = halves(b->qh + 32 * h);
         s->q[2 * h] = with_bits(low_nibbles(ql), move_left(qh, 4, 2), 0x30);
         s->q[2 * h + 1] = with_bits(high_nibbles(ql), move_right(qh, 0, 2), 0x30);
@@ -237,12 +237,12 @@ VL2_QINLINE void super_read(super *s, const char *block, const super_scales *sca
     const vi order =
         _mm512_inserti64x4(_mm512_castsi256_si512(zero_two),
                            _mm256_add_epi32(zero_two, _mm256_set1_epi32(0x00020002)), 1);
-    VL2_QEACH(i, 2) s->scale[i] = _mm512_shuffle_epi8(vi_set(scales->of[i][r]), order);
+    VL2_EACH(i, 2) s->scale[i] = _mm512_shuffle_epi8(vi_set(scales->of[i][r]), order);
 }
 
 VL2_QINLINE vi super_dot(const super *s, const super_x *x, const vl2_qkind kind) {
     vi sums[4];
-    VL2_QEACH(i, 4)
+    VL2_EACH(i, 4)
     sums[i] = add_dots(kind.offset ? x->less[i] : vi_set(0), s->q[i], x->x[i]);
     const vi a = vi_madd(_mm512_packs_epi32(sums[0], sums[1]), s->scale[0]);
     return _mm512_dpwssd_epi32(a, _mm512_packs_epi32(sums[2], sums[3]), s->scale[1]);
@@ -254,8 +254,5 @@ VL2_QINLINE vi super_dot(const super *s, const super_x *x, const vl2_qkind kind)
 
 void vl2_q_avx512vnni_fill(vl2_kernels *out) {
     q_fill(out);
-#define FILL(type, name, size, offset, has_min, block)                                             \
-    out->quantized[type - VL2_Q8_0].many = many_##name;
-    VL2_QKINDS(FILL)
-#undef FILL
+    VL2_QKINDS(VL2_Q_SET_MANY)
 }

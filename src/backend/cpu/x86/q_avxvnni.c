@@ -5,5 +5,5 @@
 
 void vl2_q_avxvnni_fill(vl2_kernels *out) {
     q_fill(out);
-    q_fill_many(out);
+    VL2_QKINDS(VL2_Q_SET_MANY)
 }

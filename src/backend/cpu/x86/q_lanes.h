@@ -75,16 +75,25 @@ VL2_QINLINE void lanes_32(lanes_sums *out, const vl2_qlanes *l, size_t at, const
     }
 }
 
+/* Four words of VL rows: out[i] has word i of each row in the row's lane. */
+VL2_QINLINE void turn_16(vi out[4], const vl2_qlanes *l, size_t at) {
+    vi h[4];
+    lanes_16(h, l, at);
+    const vi t0 = vi_low_32(h[0], h[1]), t1 = vi_low_32(h[2], h[3]);
+    const vi t2 = vi_high_32(h[0], h[1]), t3 = vi_high_32(h[2], h[3]);
+    out[0] = vi_low_64(t0, t1);
+    out[1] = vi_high_64(t0, t1);
+    out[2] = vi_low_64(t2, t3);
+    out[3] = vi_high_64(t2, t3);
+}
+
 /* The heads of VL super-blocks with least values, a lane a row: d and m, the 8 scales (a byte each),
  * and of the 8 least values words 0 2, 1 3, 4 6 and 5 7. */
 VL2_QINLINE void affine_heads(lanes_sums *out, vi scale[2], vi min[4], const vl2_qlanes *l,
                               size_t at) {
     vi h[4];
-    lanes_16(h, l, at);
-    const vi t0 = vi_low_32(h[0], h[1]), t1 = vi_low_32(h[2], h[3]);
-    const vi t2 = vi_high_32(h[0], h[1]), t3 = vi_high_32(h[2], h[3]);
-    const vi halves = vi_low_64(t0, t1), a = vi_high_64(t0, t1);
-    const vi b = vi_low_64(t2, t3), c = vi_high_64(t2, t3);
+    turn_16(h, l, at);
+    const vi halves = h[0], a = h[1], b = h[2], c = h[3];
     out->d = halves_to_floats(vi_and(halves, vi_set(0xffff)));
     out->m = v_sub(v_set(-0.0f), halves_to_floats(vi_right(halves, 16)));
     const vi six = vi_set(0x3f3f3f3f), four = vi_set(0x0f0f0f0f), two = vi_set(0x30303030);
@@ -199,7 +208,7 @@ VL2_QINLINE void q_lanes(float *y, size_t ldy, const void *x, size_t m, const vo
 #define VL2_Q_LANES(type, name, unit, offset, has_min, block)                                      \
     static void direct_##name(float *y, size_t ldy, const void *x, size_t m, const void *w,        \
                               size_t w_stride, size_t n, size_t k) {                               \
-        const vl2_qkind kind = {unit, offset, has_min, sizeof(block), vl2_qunit_##name};           \
+        const vl2_qkind kind = {unit, offset, has_min, sizeof(block), NULL};                       \
         q_lanes(y, ldy, x, m, w, w_stride, n, k, kind);                                            \
     }
 
@@ -216,5 +225,10 @@ VL2_QINLINE void q_fill(vl2_kernels *out) {
     VL2_QKINDS(FILL)
 #undef FILL
 }
+
+/* A level's kernels of many rows, many_NAME, which pay for more than its FEW_ROWS. */
+#define VL2_Q_SET_MANY(type, name, unit, offset, has_min, block)                                   \
+    out->quantized[type - VL2_Q8_0].many = many_##name;                                            \
+    out->quantized[type - VL2_Q8_0].few = FEW_ROWS;
 
 #endif

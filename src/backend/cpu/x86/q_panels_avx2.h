@@ -15,17 +15,16 @@
 enum {
     STEP = 4 * VL2_QPANEL, /* bytes of a panel's step */
     AHEAD = 2,             /* panels unpacked at a time; they stay in the first cache */
-    FEWEST = 9,       /* rows of x; fewer meet weights as the file has them, which come no faster */
-    ASK_UNPACKING = 2 /* rows of what comes next, asked for with 256 elements of eight rows */
+    FEW_ROWS = 8,          /* of x; they meet weights as the file has them, which come no faster */
+    ASK_UNPACKING = 2      /* rows of what comes next, asked for with 256 elements of eight rows */
 };
 
 /* 256 elements of 16 outputs, or the last blocks of a row. */
 typedef struct panel {
     _Alignas(64) uint8_t q[VL2_QUNIT_MAX / 4][VL2_QPANEL][4];
     int32_t scale[16][VL2_QPANEL]; /* of sub-blocks: each twice, or once with AVX-VNNI */
-    int32_t
-        min[4]
-           [VL2_QPANEL]; /* affine_heads' pairs of least values; Q6_K: [0], what 128 is too much */
+    /* affine_heads' pairs of least values; Q6_K: [0], what 128 is too much */
+    int32_t min[4][VL2_QPANEL];
     float d[8][VL2_QPANEL], m[8][VL2_QPANEL];
 } panel;
 _Static_assert(AHEAD * sizeof(panel) <= VL2_Q_ROOM, "panels have room");
@@ -51,18 +50,6 @@ typedef struct panel_half {
 
 /* gcc 12 begins all parts of a block at once and has no registers then. */
 #define apart() __asm__ volatile("" : : : "memory")
-
-/* 16 bytes of each row by fours, a row a lane. */
-VL2_QINLINE void turn_16(vi out[4], const panel_half *p, size_t at) {
-    vi h[4];
-    lanes_16(h, &p->l, at);
-    const vi a = vi_low_32(h[0], h[1]), b = vi_low_32(h[2], h[3]);
-    const vi c = vi_high_32(h[0], h[1]), d = vi_high_32(h[2], h[3]);
-    out[0] = vi_low_64(a, b);
-    out[1] = vi_high_64(a, b);
-    out[2] = vi_low_64(c, d);
-    out[3] = vi_high_64(c, d);
-}
 
 /* A step's vector: at `to` the first one of some block. */
 VL2_QINLINE void put(uint8_t *to, int step, vi v) { vi_store(to + STEP * step, v); }
@@ -100,9 +87,9 @@ VL2_QINLINE void panel_32(const panel_half *p, size_t b, size_t at, const vl2_qk
     if (kind.has_min)
         v_store(p->out->m[b] + p->first, halves_to_floats(_mm256_srli_epi32(front, 16)));
     if (vl2_qkind_bits(kind) == 8) {
-        VL2_QEACH(part, 2) {
-            turn_16(v, p, at + 2 + 16 * (size_t)part);
-            VL2_QEACH(i, 4) put_signed(to, 4 * part + i, v[i]);
+        VL2_EACH(part, 2) {
+            turn_16(v, &p->l, at + 2 + 16 * (size_t)part);
+            VL2_EACH(i, 4) put_signed(to, 4 * part + i, v[i]);
         }
         return;
     }
@@ -112,8 +99,8 @@ VL2_QINLINE void panel_32(const panel_half *p, size_t b, size_t at, const vl2_qk
         lanes_16(v, &p->l, qs - 4);
         fifths = lanes_first(v);
     }
-    turn_16(v, p, qs);
-    VL2_QEACH(i, 4) {
+    turn_16(v, &p->l, qs);
+    VL2_EACH(i, 4) {
         vi low = low_nibbles(v[i]), high = high_nibbles(v[i]);
         if (vl2_qkind_is_curved(kind)) {
             put_signed(to, i, _mm256_shuffle_epi8(twice(vl2_quant_nl), low));
@@ -137,20 +124,20 @@ VL2_QINLINE void panel_affine(const panel_half *p, size_t at, const vl2_qkind ki
     super_set_scales(&scales, scale);
     v_store(p->out->d[0] + p->first, heads.d);
     v_store(p->out->m[0] + p->first, heads.m);
-    VL2_QEACH(i, 8) put_scale(p, (size_t)i, vi_load(scales.of[i]));
-    VL2_QEACH(i, 4) vi_store(p->out->min[i] + p->first, min[i]);
+    VL2_EACH(i, 8) put_scale(p, (size_t)i, vi_load(scales.of[i]));
+    VL2_EACH(i, 4) vi_store(p->out->min[i] + p->first, min[i]);
     uint8_t *to = p->out->q[0][p->first];
     const size_t qs = at + kind.bytes - 128;
     const bool has_fifths = vl2_qkind_bits(kind) == 5;
     if (has_fifths) {
-        turn_16(qh, p, qs - 32);
-        turn_16(qh + 4, p, qs - 16);
+        turn_16(qh, &p->l, qs - 32);
+        turn_16(qh + 4, &p->l, qs - 16);
     }
-    VL2_QEACH(g, 4) {
-        VL2_QEACH(part, 2) {
+    VL2_EACH(g, 4) {
+        VL2_EACH(part, 2) {
             vi v[4];
-            turn_16(v, p, qs + (size_t)(32 * g + 16 * part));
-            VL2_QEACH(i, 4) {
+            turn_16(v, &p->l, qs + (size_t)(32 * g + 16 * part));
+            VL2_EACH(i, 4) {
                 const int step = 16 * g + 4 * part + i;
                 vi low = low_nibbles(v[i]), high = high_nibbles(v[i]);
                 if (has_fifths) {
@@ -169,7 +156,7 @@ VL2_QINLINE void panel_step_6(uint8_t *to, vi sum[4], int step, vi l0, vi l1, vi
     const vi q[4] = {
         with_bits(low_nibbles(l0), qh, 0, 0x30), with_bits(low_nibbles(l1), qh, 2, 0x30),
         with_bits(high_nibbles(l0), qh, 4, 0x30), with_bits(high_nibbles(l1), qh, 6, 0x30)};
-    VL2_QEACH(run, 4) {
+    VL2_EACH(run, 4) {
         const vi less = _mm256_sub_epi8(q[run], _mm256_set1_epi8(32));
         put(to, step + 8 * run, less);
         sum[run] = _mm256_add_epi8(sum[run], less);
@@ -180,8 +167,8 @@ VL2_QINLINE void panel_6(const panel_half *p, size_t at, const vl2_qkind kind) {
     vi v[4], scale[16], sum = vi_set(0);
     lanes_16(v, &p->l, at + kind.bytes - 16); /* d is at the end */
     v_store(p->out->d[0] + p->first, halves_to_floats(vi_right(lanes_last(v), 16)));
-    turn_16(v, p, at + kind.bytes - 18);
-    VL2_QEACH(s, 16) {
+    turn_16(v, &p->l, at + kind.bytes - 18);
+    VL2_EACH(s, 16) {
         const vi first =
             _mm256_setr_epi64x((long long)0x0480048000800080u, (long long)0x0c800c8008800880u,
                                (long long)0x0480048000800080u, (long long)0x0c800c8008800880u);
@@ -190,17 +177,17 @@ VL2_QINLINE void panel_6(const panel_half *p, size_t at, const vl2_qkind kind) {
         put_scale(p, (size_t)s, scale[s]);
     }
     uint8_t *to = p->out->q[0][p->first];
-    VL2_QEACH(h, 2) {
-        VL2_QEACH(part, 2) {
+    VL2_EACH(h, 2) {
+        VL2_EACH(part, 2) {
             vi l0[4], l1[4], qh[4], sums[4]; /* of four bytes: -128 … 124 */
-            turn_16(l0, p, at + (size_t)(64 * h + 16 * part));
-            turn_16(l1, p, at + (size_t)(64 * h + 16 * part + 32));
-            turn_16(qh, p, at + (size_t)(128 + 32 * h + 16 * part));
+            turn_16(l0, &p->l, at + (size_t)(64 * h + 16 * part));
+            turn_16(l1, &p->l, at + (size_t)(64 * h + 16 * part + 32));
+            turn_16(qh, &p->l, at + (size_t)(128 + 32 * h + 16 * part));
             apart();
-            VL2_QEACH(run, 4) sums[run] = vi_set(0);
-            VL2_QEACH(i, 4)
+            VL2_EACH(run, 4) sums[run] = vi_set(0);
+            VL2_EACH(i, 4)
             panel_step_6(to, sums, 32 * h + 4 * part + i, l0[i], l1[i], qh[i]);
-            VL2_QEACH(run, 4) {
+            VL2_EACH(run, 4) {
                 const vi pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), sums[run]);
                 sum = vi_add(sum, vi_madd(pairs, scale[8 * h + 2 * run + part]));
             }
@@ -283,20 +270,20 @@ VL2_QINLINE vi step_dots(vi sum, bool first, vi w, vi size, vi x, const vl2_qkin
 /* sum = products of `steps` steps, for R rows of x and a panel's outputs. */
 VL2_QINLINE void q_dots(vi *sum, const int R, const char *x, size_t row, const uint8_t *w,
                         const int steps, const vl2_qkind kind) {
-    VL2_QEACH(s, steps) {
+    VL2_EACH(s, steps) {
         vi v[COLUMNS], size[COLUMNS];
-        VL2_QEACH(c, COLUMNS) {
+        VL2_EACH(c, COLUMNS) {
             v[c] = vi_load(w + STEP * s + 4 * VL * c);
             size[c] = q_is_signed(kind) ? _mm256_abs_epi8(v[c]) : v[c];
         }
-        VL2_QEACH(r, R) {
+        VL2_EACH(r, R) {
             const vi four = four_of(x + (size_t)r * row + 4 * s);
-            VL2_QEACH(c, COLUMNS) {
+            VL2_EACH(c, COLUMNS) {
                 vi *to = &sum[r * COLUMNS + c];
                 *to = step_dots(s ? *to : four, s == 0, v[c], size[c], four, kind);
             }
         }
-        VL2_QEACH(i, R * COLUMNS) keep(sum[i]);
+        VL2_EACH(i, R * COLUMNS) keep(sum[i]);
     }
 }
 
@@ -323,11 +310,11 @@ VL2_QINLINE void block_dots(vi *sum, const int R, const char *x, size_t row, con
     q_dots(sum, R, x, row, w, most, kind);
 #if !defined(VL2_Q_VNNI)
     if (q_is_signed(kind)) return;
-    VL2_QEACH(i, R * COLUMNS) sum[i] = vi_madd(sum[i], _mm256_set1_epi16(1));
+    VL2_EACH(i, R * COLUMNS) sum[i] = vi_madd(sum[i], _mm256_set1_epi16(1));
     if (most == 8) return;
     vi more[TILE * COLUMNS];
     q_dots(more, R, x + 4 * most, row, w + STEP * most, most, kind);
-    VL2_QEACH(i, R * COLUMNS)
+    VL2_EACH(i, R * COLUMNS)
     sum[i] = vi_add(sum[i], vi_madd(more[i], _mm256_set1_epi16(1)));
 #endif
 }
@@ -345,16 +332,16 @@ VL2_QINLINE void q_tile_32(vf *y, const int R, const q_rows *x, const panel *w, 
                            size_t blocks, const vl2_qkind kind) {
     _Alignas(32) int32_t left[TILE][8];
     _Alignas(32) float sums[TILE][8];
-    VL2_QEACH(r, R) {
+    VL2_EACH(r, R) {
         if (q_left(kind)) vi_store(left[r], block_sums(x, r, b0, blocks, (int16_t)-q_left(kind)));
         if (kind.has_min) v_store(sums[r], v_from(block_sums(x, r, b0, blocks, 1)));
     }
     for (size_t b = 0; b < blocks; b++) {
         vi a[TILE * COLUMNS];
         block_dots(a, R, x->q + 32 * (b0 + b), x->row, w->q[8 * b][0], kind);
-        VL2_QEACH(r, R) {
+        VL2_EACH(r, R) {
             const vf dx = q_scale(x, r, b0 + b);
-            VL2_QEACH(c, COLUMNS) {
+            VL2_EACH(c, COLUMNS) {
                 vi sum = a[r * COLUMNS + c];
                 if (q_left(kind)) sum = vi_add(sum, vi_set(left[r][b]));
                 vf t = v_mul(v_mul(v_load(w->d[b] + VL * c), dx), v_from(sum));
@@ -375,7 +362,7 @@ VL2_QINLINE void affine_sums(int32_t by[8], const q_rows *x, int r, size_t u) {
 
 /* x + 128 of R rows. */
 VL2_QINLINE const char *flip(char *out, const int R, const char *x, size_t row) {
-    for (int r = 0; r < R; r++) VL2_QEACH(i, VL2_QUANT_SUPER / 32)
+    for (int r = 0; r < R; r++) VL2_EACH(i, VL2_QUANT_SUPER / 32)
     vi_store(out + VL2_QUANT_SUPER * r + 32 * i,
              _mm256_xor_si256(vi_load(x + (size_t)r * row + 32 * i), _mm256_set1_epi8(-128)));
     return out;
@@ -388,18 +375,18 @@ VL2_QINLINE void sub_dots(vi *a, const int R, const char *x, size_t row, const u
     vi sum[TILE * COLUMNS];
     if (q_most(kind) > 2) {
         q_dots(sum, R, x, row, w, q_most(kind), kind);
-        VL2_QEACH(r, R)
-        VL2_QEACH(c, COLUMNS) {
+        VL2_EACH(r, R)
+        VL2_EACH(c, COLUMNS) {
             vi *to = &a[r * COLUMNS + c];
             *to = vi_add(*to, q_scaled(sum[r * COLUMNS + c], vi_load(scale + VL * c)));
         }
         return;
     }
     vi v[2 * COLUMNS];
-    VL2_QEACH(i, 2 * COLUMNS) v[i] = vi_load(w + 4 * VL * i);
-    VL2_QEACH(r, R) {
+    VL2_EACH(i, 2 * COLUMNS) v[i] = vi_load(w + 4 * VL * i);
+    VL2_EACH(r, R) {
         const vi first = four_of(x + (size_t)r * row), second = four_of(x + (size_t)r * row + 4);
-        VL2_QEACH(c, COLUMNS) {
+        VL2_EACH(c, COLUMNS) {
             vi *to = &a[r * COLUMNS + c];
             const vi some = step_dots(first, true, v[c], v[c], first, kind);
             const vi all = step_dots(some, false, v[COLUMNS + c], v[c], second, kind);
@@ -419,8 +406,8 @@ VL2_QINLINE void q_tile_k(vf *y, const int R, const q_rows *x, const panel *w, s
     if (q_is_flipped(kind)) q = flip(flipped, R, q, x->row);
     const size_t row = q_is_flipped(kind) ? VL2_QUANT_SUPER : x->row;
     vi a[TILE * COLUMNS];
-    VL2_QEACH(r, R)
-    VL2_QEACH(c, COLUMNS)
+    VL2_EACH(r, R)
+    VL2_EACH(c, COLUMNS)
     a[r * COLUMNS + c] = kind.has_min ? vi_set(0) : vi_load(w->min[0] + VL * c);
     const uint8_t *wq = w->q[0][0];
     for (size_t s = 0; s < subs; s++)
@@ -429,15 +416,15 @@ VL2_QINLINE void q_tile_k(vf *y, const int R, const q_rows *x, const panel *w, s
             q += 4 * most;
             wq += STEP * most;
         }
-    VL2_QEACH(r, R) {
+    VL2_EACH(r, R) {
         _Alignas(32) int32_t by[8];
         const vf dx = q_scale(x, r, u);
         if (kind.has_min) affine_sums(by, x, r, u);
-        VL2_QEACH(c, COLUMNS) {
+        VL2_EACH(c, COLUMNS) {
             vf t = v_mul(v_mul(v_load(w->d[0] + VL * c), dx), v_from(a[r * COLUMNS + c]));
             if (kind.has_min) {
                 vi b = vi_set(0);
-                VL2_QEACH(i, 4)
+                VL2_EACH(i, 4)
                 b = vi_add(b, vi_madd(vi_load(w->min[i] + VL * c), vi_set(by[i / 2 * 4 + i % 2])));
                 t = v_add(t, v_mul(v_mul(v_load(w->m[0] + VL * c), dx), v_from(b)));
             }
@@ -456,8 +443,8 @@ typedef struct q_out {
 VL2_QINLINE void q_tile(const q_out *out, const int R, const q_rows *x, const panel *w, size_t k0,
                         size_t kn, const vl2_qkind kind) {
     vf y[TILE * COLUMNS];
-    VL2_QEACH(r, R)
-    VL2_QEACH(c, COLUMNS) {
+    VL2_EACH(r, R)
+    VL2_EACH(c, COLUMNS) {
         const float *at = out->y + (size_t)r * out->ld + VL * c;
         vf *to = &y[r * COLUMNS + c];
         *to = v_set(0.0f);
@@ -468,8 +455,8 @@ VL2_QINLINE void q_tile(const q_out *out, const int R, const q_rows *x, const pa
         q_tile_k(y, R, x, w, k0 / VL2_QUANT_SUPER, kind);
     else
         q_tile_32(y, R, x, w, k0 / 32, kn / 32, kind);
-    VL2_QEACH(r, R)
-    VL2_QEACH(c, COLUMNS) {
+    VL2_EACH(r, R)
+    VL2_EACH(c, COLUMNS) {
         float *at = out->y + (size_t)r * out->ld + VL * c;
         if (out->n >= VL * (size_t)(c + 1))
             v_store(at, y[r * COLUMNS + c]);
@@ -532,20 +519,10 @@ VL2_QINLINE void q_many(float *y, size_t ldy, const void *x, size_t m, const voi
 #define VL2_Q_MANY(type, name, unit, offset, has_min, block)                                       \
     static void many_##name(float *y, size_t ldy, const void *x, size_t m, const void *w,          \
                             size_t w_stride, size_t n, size_t k, void *room) {                     \
-        const vl2_qkind kind = {unit, offset, has_min, sizeof(block), vl2_qunit_##name};           \
-        if (m < FEWEST)                                                                            \
-            direct_##name(y, ldy, x, m, w, w_stride, n, k);                                        \
-        else                                                                                       \
-            q_many(y, ldy, x, m, w, w_stride, n, k, room, kind);                                   \
+        const vl2_qkind kind = {unit, offset, has_min, sizeof(block), NULL};                       \
+        q_many(y, ldy, x, m, w, w_stride, n, k, room, kind);                                       \
     }
 
 VL2_QKINDS(VL2_Q_MANY)
-
-VL2_QINLINE void q_fill_many(vl2_kernels *out) {
-#define FILL(type, name, size, offset, has_min, block)                                             \
-    out->quantized[type - VL2_Q8_0].many = many_##name;
-    VL2_QKINDS(FILL)
-#undef FILL
-}
 
 #endif

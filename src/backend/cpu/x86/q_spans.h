@@ -10,8 +10,9 @@
 #define VL2_BACKEND_CPU_X86_Q_SPANS_H
 
 enum {
-    ROWS = 6,   /* of x in a tile */
-    STRIPS = 2, /* vectors of outputs */
+    FEW_ROWS = 4, /* of x; they meet weights as the file has them */
+    ROWS = 6,     /* of x in a tile */
+    STRIPS = 2,   /* vectors of outputs */
     SPAN = VL2_QUANT_SUPER,
     BLOCKS = SPAN / VL2_QUANT_BLOCK
 };
@@ -27,18 +28,6 @@ typedef struct span {
 _Static_assert(sizeof(span) <= VL2_Q_ROOM, "a span has room");
 
 /* ---- unpacking -------------------------------------------------------------------------------- */
-
-/* Four words of sixteen rows: out[i] has word i of each row in the row's lane. */
-VL2_QINLINE void turn_16(vi out[4], const vl2_qlanes *l, size_t at) {
-    vi h[4];
-    lanes_16(h, l, at);
-    const vi t0 = vi_low_32(h[0], h[1]), t1 = vi_low_32(h[2], h[3]);
-    const vi t2 = vi_high_32(h[0], h[1]), t3 = vi_high_32(h[2], h[3]);
-    out[0] = vi_low_64(t0, t1);
-    out[1] = vi_high_64(t0, t1);
-    out[2] = vi_low_64(t2, t3);
-    out[3] = vi_high_64(t2, t3);
-}
 
 /* The fifth bits of elements 4 * step …, bit 4 * step of `bits` the first, added to q as 16. */
 VL2_QINLINE vi add_fifths(vi q, vi bits, int step) {
@@ -59,9 +48,9 @@ VL2_QINLINE void unpack_32(span *out, size_t c, const vl2_qlanes *l, size_t at, 
     v_store(out->d[b][c], halves_to_floats(vi_and(front[0], vi_set(0xffff))));
     if (kind.has_min) v_store(out->m[b][c], halves_to_floats(vi_right(front[0], 16)));
     if (vl2_qkind_bits(kind) == 8) {
-        VL2_QEACH(half, 2) {
+        VL2_EACH(half, 2) {
             turn_16(v, l, at + 2 + 16 * (size_t)half);
-            VL2_QEACH(i, 4)
+            VL2_EACH(i, 4)
             vi_store(out->q[8 * b + 4 * (size_t)half + (size_t)i][c], _mm512_xor_si512(v[i], flip));
         }
         return;
@@ -69,7 +58,7 @@ VL2_QINLINE void unpack_32(span *out, size_t c, const vl2_qlanes *l, size_t at, 
     const vi fifths =
         kind.has_min ? front[1] : vi_or(vi_right(front[0], 16), _mm512_slli_epi32(front[1], 16));
     turn_16(v, l, at + kind.bytes - 16);
-    VL2_QEACH(i, 4) {
+    VL2_EACH(i, 4) {
         vi low = low_nibbles(v[i]), high = high_nibbles(v[i]);
         if (vl2_qkind_is_curved(kind)) {
             low = _mm512_shuffle_epi8(table, low);
@@ -96,18 +85,18 @@ VL2_QINLINE void unpack_affine(span *out, size_t c, const vl2_qlanes *l, size_t 
     affine_heads(&head, scale, min, l, at);
     v_store(out->d[0][c], head.d);
     v_store(out->m[0][c], head.m);
-    VL2_QEACH(s, 8)
+    VL2_EACH(s, 8)
     vi_store(out->scale[s][c], vi_and(vi_right(scale[s / 4], 8 * (s % 4)), vi_set(255)));
-    VL2_QEACH(p, 4) vi_store(out->min[p][c], min[p]);
+    VL2_EACH(p, 4) vi_store(out->min[p][c], min[p]);
     const size_t qs = at + kind.bytes - 128;
     if (vl2_qkind_bits(kind) == 5) {
         turn_16(fifths, l, qs - 32);
         turn_16(fifths + 4, l, qs - 16);
     }
-    VL2_QEACH(g, 8) { /* 16 bytes: elements 64 * (g / 2) + 16 * (g % 2), and 32 behind */
+    VL2_EACH(g, 8) { /* 16 bytes: elements 64 * (g / 2) + 16 * (g % 2), and 32 behind */
         const size_t step = 16 * ((size_t)g / 2) + 4 * ((size_t)g % 2);
         turn_16(v, l, qs + 16 * (size_t)g);
-        VL2_QEACH(i, 4) {
+        VL2_EACH(i, 4) {
             vi low = low_nibbles(v[i]), high = high_nibbles(v[i]);
             if (vl2_qkind_bits(kind) == 5) {
                 const vi bits = fifths[4 * (g % 2) + i];
@@ -127,17 +116,17 @@ VL2_QINLINE void unpack_6(span *out, size_t c, const vl2_qlanes *l, size_t at,
     v_store(out->d[0][c], halves_to_floats(vi_right(lanes_last(v), 16)));
     turn_16(v, l, at + kind.bytes - 18);
     const vi sign = vi_set(128);
-    VL2_QEACH(i, 4)
-    VL2_QEACH(byte, 4) {
+    VL2_EACH(i, 4)
+    VL2_EACH(byte, 4) {
         const vi each = vi_and(vi_right(v[i], 8 * (unsigned)byte), vi_set(255));
         vi_store(out->scale[4 * i + byte][c], vi_sub(_mm512_xor_si512(each, sign), sign));
     }
-    VL2_QEACH(g, 4) { /* of half g / 2, bytes 16 * (g % 2) … of its runs */
+    VL2_EACH(g, 4) { /* of half g / 2, bytes 16 * (g % 2) … of its runs */
         const size_t from = 16 * ((size_t)g % 2);
         turn_16(a, l, at + 64 * ((size_t)g / 2) + from);
         turn_16(b, l, at + 64 * ((size_t)g / 2) + from + 32);
         turn_16(upper, l, at + 128 + 32 * ((size_t)g / 2) + from);
-        VL2_QEACH(i, 4) {
+        VL2_EACH(i, 4) {
             uint8_t(*q)[STRIPS][VL * 4] = out->q + 32 * ((size_t)g / 2) + from / 4 + (size_t)i;
             vi_store(q[0][c], with_bits(low_nibbles(a[i]), _mm512_slli_epi16(upper[i], 4), 0x30));
             vi_store(q[8][c], with_bits(low_nibbles(b[i]), _mm512_slli_epi16(upper[i], 2), 0x30));
@@ -227,22 +216,22 @@ VL2_QINLINE void add_steps(vi *a, const int R, const int C, const char *x, size_
                            const uint8_t (*w)[STRIPS][VL * 4], const int steps) {
     for (int s = 0; s < steps; s++) {
         vi v[STRIPS];
-        VL2_QEACH(c, C) v[c] = vi_load(w[s][c]);
-        VL2_QEACH(r, R) {
+        VL2_EACH(c, C) v[c] = vi_load(w[s][c]);
+        VL2_EACH(r, R) {
             int32_t four;
             memcpy(&four, x + (size_t)r * row + 4 * s, 4);
             const vi fours_x = vi_set(four);
-            VL2_QEACH(c, C) a[r * C + c] = add_dots(a[r * C + c], v[c], fours_x);
+            VL2_EACH(c, C) a[r * C + c] = add_dots(a[r * C + c], v[c], fours_x);
         }
-        VL2_QEACH(i, R * C) keep(a[i]);
+        VL2_EACH(i, R * C) keep(a[i]);
     }
 }
 
 VL2_QINLINE void start_sums(vi *a, const int R, const int C, const tile_sums *sums, size_t i,
                             bool none) {
-    VL2_QEACH(r, R) {
+    VL2_EACH(r, R) {
         const vi v = vi_set(none ? 0 : sums->of[r][i]);
-        VL2_QEACH(c, C) a[r * C + c] = v;
+        VL2_EACH(c, C) a[r * C + c] = v;
     }
 }
 
@@ -270,18 +259,18 @@ VL2_QINLINE void tile_32(const some_y *y, const int R, const int C, const rows_x
                          const tile_sums *sums, const span *w, size_t at, size_t n,
                          const vl2_qkind kind) {
     vf acc[ROWS * STRIPS];
-    VL2_QEACH(i, ROWS * STRIPS) acc[i] = v_set(0.0f);
-    VL2_QEACH(r, R)
-    VL2_QEACH(c, C)
+    VL2_EACH(i, ROWS * STRIPS) acc[i] = v_set(0.0f);
+    VL2_EACH(r, R)
+    VL2_EACH(c, C)
     acc[r * C + c] = y_before(y, r, c, C);
     for (size_t b = 0; b < n / VL2_QUANT_BLOCK; b++) {
         const size_t block = at / VL2_QUANT_BLOCK + b;
         vi a[ROWS * STRIPS];
         start_sums(a, R, C, sums, b, kind.has_min);
         add_steps(a, R, C, x->q + 32 * block, x->row, &w->q[8 * b], 8);
-        VL2_QEACH(r, R) {
+        VL2_EACH(r, R) {
             const vf dx = row_scale(x, r, block);
-            VL2_QEACH(c, C) {
+            VL2_EACH(c, C) {
                 vf t = v_mul(v_mul(v_load(w->d[b][c]), dx), v_from(a[r * C + c]));
                 if (kind.has_min) {
                     const vf sum = _mm512_castsi512_ps(vi_set(sums->of[r][b]));
@@ -291,16 +280,16 @@ VL2_QINLINE void tile_32(const some_y *y, const int R, const int C, const rows_x
             }
         }
     }
-    VL2_QEACH(r, R) VL2_QEACH(c, C) y_set(y, r, c, C, acc[r * C + c]);
+    VL2_EACH(r, R) VL2_EACH(c, C) y_set(y, r, c, C, acc[r * C + c]);
 }
 
 /* What least values add to row r, for its C strips. */
 VL2_QINLINE void add_least(vf *out, const int r, const int C, const rows_x *x,
                            const tile_sums *sums, const span *w, size_t at) {
     const vf dx = row_scale(x, r, at / SPAN);
-    VL2_QEACH(c, C) {
+    VL2_EACH(c, C) {
         vi b = vi_madd(vi_load(w->min[0][c]), vi_set(sums->of[r][0]));
-        VL2_QEACH(p, 3)
+        VL2_EACH(p, 3)
         b = vi_add(b, vi_madd(vi_load(w->min[p + 1][c]), vi_set(sums->of[r][p + 1])));
         out[r * C + c] = v_mul(v_mul(v_load(w->m[0][c]), dx), v_from(b));
     }
@@ -312,19 +301,19 @@ VL2_QINLINE void tile_k(const some_y *y, const int R, const int C, const rows_x 
     const int subs = kind.has_min ? 8 : 16, steps = SPAN / 4 / subs;
     vi a[ROWS * STRIPS];
     vf least[ROWS * STRIPS];
-    VL2_QEACH(i, ROWS * STRIPS) a[i] = vi_set(0);
+    VL2_EACH(i, ROWS * STRIPS) a[i] = vi_set(0);
     for (int s = 0; s < subs; s++) {
         vi dots[ROWS * STRIPS];
         start_sums(dots, R, C, sums, (size_t)s, kind.has_min);
         add_steps(dots, R, C, x->q + at + (size_t)(4 * steps * s), x->row, &w->q[steps * s], steps);
-        VL2_QEACH(r, R)
-        VL2_QEACH(c, C)
+        VL2_EACH(r, R)
+        VL2_EACH(c, C)
         a[r * C + c] = vi_add(a[r * C + c], vi_mul(dots[r * C + c], vi_load(w->scale[s][c])));
         if (kind.has_min && s < R) add_least(least, s, C, x, sums, w, at);
     }
-    VL2_QEACH(r, R) {
+    VL2_EACH(r, R) {
         const vf dx = row_scale(x, r, at / SPAN);
-        VL2_QEACH(c, C) {
+        VL2_EACH(c, C) {
             vf t = v_mul(v_mul(v_load(w->d[0][c]), dx), v_from(a[r * C + c]));
             if (kind.has_min) t = v_add(t, least[r * C + c]);
             y_set(y, r, c, C, v_add(y_before(y, r, c, C), t));
@@ -336,7 +325,7 @@ VL2_QINLINE void tile(const some_y *to, const int R, const int C, const rows_x *
                       size_t at, size_t n, const vl2_qkind kind) {
     const some_y y = *to;
     tile_sums sums;
-    VL2_QEACH(r, R) {
+    VL2_EACH(r, R) {
         const char *from = x->sums + (size_t)r * x->row + at / 16 * sizeof(int16_t);
         if (kind.unit == VL2_QUANT_BLOCK)
             sums_32(sums.of[r], from, n / VL2_QUANT_BLOCK, kind);
