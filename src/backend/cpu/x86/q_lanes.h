@@ -226,6 +226,26 @@ VL2_QINLINE void q_fill(vl2_kernels *out) {
 #undef FILL
 }
 
+/* ---- many rows of x, which each level meets with panels of its own ------------------------------- */
+
+typedef struct q_rows { /* packed rows' parts, `row` bytes to the next one's */
+    const char *q, *d, *sums;
+    size_t row;
+} q_rows;
+
+static inline q_rows q_rows_of(const void *x, size_t k, size_t unit) {
+    return (q_rows){.q = x,
+                    .d = (const char *)x + vl2_qx_scales(k),
+                    .sums = (const char *)x + vl2_qx_sums(k, unit),
+                    .row = vl2_qx_bytes(k, unit)};
+}
+
+VL2_QINLINE vf q_scale(const q_rows *x, int r, size_t unit) {
+    float d;
+    memcpy(&d, x->d + (size_t)r * x->row + unit * sizeof d, sizeof d);
+    return v_set(d);
+}
+
 /* A level's kernels of many rows, many_NAME, which pay for more than its FEW_ROWS. */
 #define VL2_Q_SET_MANY(type, name, unit, offset, has_min, block)                                   \
     out->quantized[type - VL2_Q8_0].many = many_##name;                                            \

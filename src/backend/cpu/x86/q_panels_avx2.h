@@ -232,17 +232,6 @@ VL2_QINLINE void q_panels(panel *out, const char *w, size_t w_stride, size_t n, 
 
 /* ---- tiles: R rows of x by the outputs of a panel, COLUMNS vectors of them ----------------------- */
 
-typedef struct q_rows { /* a packed row's parts, `row` bytes to the next one's */
-    const char *q, *d, *sums;
-    size_t row;
-} q_rows;
-
-VL2_QINLINE vf q_scale(const q_rows *x, int r, size_t at) {
-    float d;
-    memcpy(&d, x->d + (size_t)r * x->row + at * sizeof d, sizeof d);
-    return v_set(d);
-}
-
 /* gcc 12 copies sums to the stack and back with each step unless told that each has one register. */
 #define keep(sum) __asm__("" : "+x"(sum))
 
@@ -505,11 +494,7 @@ VL2_QINLINE void q_outputs(q_out out, const q_rows *x, size_t m, const char *w, 
 
 VL2_QINLINE void q_many(float *y, size_t ldy, const void *x, size_t m, const void *w,
                         size_t w_stride, size_t n, size_t k, void *room, const vl2_qkind kind) {
-    const size_t unit = (size_t)kind.unit;
-    const q_rows rows = {.q = x,
-                         .d = (const char *)x + vl2_qx_scales(k),
-                         .sums = (const char *)x + vl2_qx_sums(k, unit),
-                         .row = vl2_qx_bytes(k, unit)};
+    const q_rows rows = q_rows_of(x, k, (size_t)kind.unit);
     for (size_t j = 0; j < n; j += VL2_QPANEL) {
         const q_out out = {.y = y + j, .ld = ldy, .n = n - j < VL2_QPANEL ? n - j : VL2_QPANEL};
         q_outputs(out, &rows, m, (const char *)w + j * w_stride, w_stride, k, room, kind);

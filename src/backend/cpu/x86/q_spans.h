@@ -160,17 +160,6 @@ VL2_QKINDS(VL2_Q_UNPACK)
 
 /* ---- tiles: R rows of x by C strips ------------------------------------------------------------- */
 
-typedef struct rows_x { /* packed rows' parts, `row` bytes to the next one's */
-    const char *q, *d, *sums;
-    size_t row;
-} rows_x;
-
-VL2_QINLINE vf row_scale(const rows_x *x, int r, size_t unit) {
-    float d;
-    memcpy(&d, x->d + (size_t)r * x->row + unit * sizeof d, sizeof d);
-    return v_set(d);
-}
-
 /* What a span needs of the sums of x. Blocks of 32: those of 32, as floats where there are least values, and
  * else times -offset. Super-blocks: for least values pairs of sums of 32, in the order of span.min; else those
  * of 16 times -offset. */
@@ -255,7 +244,7 @@ VL2_QINLINE void y_set(const some_y *y, int r, int c, int C, vf sum) {
         v_store(to, sum);
 }
 
-VL2_QINLINE void tile_32(const some_y *y, const int R, const int C, const rows_x *x,
+VL2_QINLINE void tile_32(const some_y *y, const int R, const int C, const q_rows *x,
                          const tile_sums *sums, const span *w, size_t at, size_t n,
                          const vl2_qkind kind) {
     vf acc[ROWS * STRIPS];
@@ -269,7 +258,7 @@ VL2_QINLINE void tile_32(const some_y *y, const int R, const int C, const rows_x
         start_sums(a, R, C, sums, b, kind.has_min);
         add_steps(a, R, C, x->q + 32 * block, x->row, &w->q[8 * b], 8);
         VL2_EACH(r, R) {
-            const vf dx = row_scale(x, r, block);
+            const vf dx = q_scale(x, r, block);
             VL2_EACH(c, C) {
                 vf t = v_mul(v_mul(v_load(w->d[b][c]), dx), v_from(a[r * C + c]));
                 if (kind.has_min) {
@@ -284,9 +273,9 @@ VL2_QINLINE void tile_32(const some_y *y, const int R, const int C, const rows_x
 }
 
 /* What least values add to row r, for its C strips. */
-VL2_QINLINE void add_least(vf *out, const int r, const int C, const rows_x *x,
+VL2_QINLINE void add_least(vf *out, const int r, const int C, const q_rows *x,
                            const tile_sums *sums, const span *w, size_t at) {
-    const vf dx = row_scale(x, r, at / SPAN);
+    const vf dx = q_scale(x, r, at / SPAN);
     VL2_EACH(c, C) {
         vi b = vi_madd(vi_load(w->min[0][c]), vi_set(sums->of[r][0]));
         VL2_EACH(p, 3)
@@ -296,7 +285,7 @@ VL2_QINLINE void add_least(vf *out, const int r, const int C, const rows_x *x,
 }
 
 /* Least values are seen to between the sub-blocks, a row after each. */
-VL2_QINLINE void tile_k(const some_y *y, const int R, const int C, const rows_x *x,
+VL2_QINLINE void tile_k(const some_y *y, const int R, const int C, const q_rows *x,
                         const tile_sums *sums, const span *w, size_t at, const vl2_qkind kind) {
     const int subs = kind.has_min ? 8 : 16, steps = SPAN / 4 / subs;
     vi a[ROWS * STRIPS];
@@ -312,7 +301,7 @@ VL2_QINLINE void tile_k(const some_y *y, const int R, const int C, const rows_x 
         if (kind.has_min && s < R) add_least(least, s, C, x, sums, w, at);
     }
     VL2_EACH(r, R) {
-        const vf dx = row_scale(x, r, at / SPAN);
+        const vf dx = q_scale(x, r, at / SPAN);
         VL2_EACH(c, C) {
             vf t = v_mul(v_mul(v_load(w->d[0][c]), dx), v_from(a[r * C + c]));
             if (kind.has_min) t = v_add(t, least[r * C + c]);
@@ -321,7 +310,7 @@ VL2_QINLINE void tile_k(const some_y *y, const int R, const int C, const rows_x 
     }
 }
 
-VL2_QINLINE void tile(const some_y *to, const int R, const int C, const rows_x *x, const span *w,
+VL2_QINLINE void tile(const some_y *to, const int R, const int C, const q_rows *x, const span *w,
                       size_t at, size_t n, const vl2_qkind kind) {
     const some_y y = *to;
     tile_sums sums;
@@ -339,11 +328,11 @@ VL2_QINLINE void tile(const some_y *to, const int R, const int C, const rows_x *
 }
 
 /* Types whose tiles are alike: they differ in the offset alone. */
-typedef void tile_of(const some_y *y, const rows_x *x, const span *w, size_t at, size_t n,
+typedef void tile_of(const some_y *y, const q_rows *x, const span *w, size_t at, size_t n,
                      int offset);
 
 #define TILE(name, unit, has_min, R, C)                                                            \
-    static void tile_##name##_##R##_##C(const some_y *y, const rows_x *x, const span *w,           \
+    static void tile_##name##_##R##_##C(const some_y *y, const q_rows *x, const span *w,           \
                                         size_t at, size_t n, int offset) {                         \
         const vl2_qkind kind = {unit, offset, has_min, 0, NULL};                                   \
         tile(y, R, C, x, w, at, n, kind);                                                          \
@@ -403,7 +392,7 @@ typedef struct job { /* a type's */
 } job;
 
 /* What the next tile reads, or what lies behind the last one. */
-static void ask_x(const job *p, const rows_x *x, size_t first, size_t at, size_t n) {
+static void ask_x(const job *p, const q_rows *x, size_t first, size_t at, size_t n) {
     for (size_t r = first; r < first + ROWS; r++) {
         for (size_t line = 0; line < n; line += 64)
             _mm_prefetch(x->q + r * x->row + at + line, _MM_HINT_T0);
@@ -413,7 +402,7 @@ static void ask_x(const job *p, const rows_x *x, size_t first, size_t at, size_t
 }
 
 /* All rows of x by a span of C strips. */
-static void all_rows(const job *p, some_y y, size_t m, size_t C, rows_x x, const span *w, size_t at,
+static void all_rows(const job *p, some_y y, size_t m, size_t C, q_rows x, const span *w, size_t at,
                      size_t n, ahead next) {
     const size_t portion = next.rows * ROWS / m + 1;
     for (size_t rows; m; m -= rows) {
@@ -429,7 +418,7 @@ static void all_rows(const job *p, some_y y, size_t m, size_t C, rows_x x, const
 }
 
 /* n <= 32 outputs. */
-static void some_outputs(const job *p, float *to, size_t ldy, const rows_x *x, size_t m,
+static void some_outputs(const job *p, float *to, size_t ldy, const q_rows *x, size_t m,
                          const char *w, size_t w_stride, size_t n, size_t k, span *room) {
     const size_t C = (n + VL - 1) / VL;
     some_y y = {.y = to, .ld = ldy, .last = v_mask(n - (C - 1) * VL)};
@@ -451,10 +440,7 @@ static void some_outputs(const job *p, float *to, size_t ldy, const rows_x *x, s
 
 static void q_many(const job *p, float *y, size_t ldy, const void *x, size_t m, const void *w,
                    size_t w_stride, size_t n, size_t k, void *room) {
-    const rows_x rows = {.q = x,
-                         .d = (const char *)x + vl2_qx_scales(k),
-                         .sums = (const char *)x + vl2_qx_sums(k, p->unit),
-                         .row = vl2_qx_bytes(k, p->unit)};
+    const q_rows rows = q_rows_of(x, k, p->unit);
     for (size_t j = 0; j < n; j += STRIPS * VL)
         some_outputs(p, y + j, ldy, &rows, m, (const char *)w + j * w_stride, w_stride,
                      n - j < STRIPS * VL ? n - j : STRIPS * VL, k, room);
