@@ -84,7 +84,7 @@ if(VL2_ARM_CC AND VL2_ARM_EMULATOR AND NOT CMAKE_SYSTEM_PROCESSOR MATCHES "aarch
     add_custom_target(vl2_check_kernels_arm ALL DEPENDS check_kernels_arm)
     add_test(NAME check_kernels_arm
         COMMAND ${VL2_ARM_EMULATOR} ${CMAKE_CURRENT_BINARY_DIR}/check_kernels_arm)
-    set_tests_properties(check_kernels_arm PROPERTIES LABELS "kernels;long" TIMEOUT 900)
+    set_tests_properties(check_kernels_arm PROPERTIES LABELS "kernels;long" TIMEOUT 1800)
 elseif(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
     add_test(NAME check_kernels_arm COMMAND ${CMAKE_COMMAND} -E echo
         "skipped: gcc-aarch64-linux-gnu and qemu-user are not both installed")
