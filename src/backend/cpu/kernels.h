@@ -66,9 +66,9 @@ typedef struct vl2_tiles {
                     size_t n, size_t k, const void *next, size_t next_bytes, void *scratch);
 } vl2_tiles;
 
-/* Attention in bf16 by tiles: m <= VL2_TILE_RUN query rows, as columns, over one block of keys. Sums,
- * scores and results are float32; columns from m on are of no use. A query is a column that sees nothing
- * of its neighbours. */
+/* Attention in bf16, by tiles or by lanes: m <= VL2_TILE_RUN query rows, as columns, over one block of
+ * keys. Sums, scores and results are float32; columns from m on are of no use. A query is a column that
+ * sees nothing of its neighbours. */
 enum { VL2_ATTEND_STEP = 32, VL2_ATTEND_SIDE = 16 }; /* k and keys, and v, are padded to these */
 #define VL2_ATTEND_NOTHING (-1e30f)                  /* the max of no keys */
 typedef struct vl2_attend_block {
@@ -89,7 +89,7 @@ typedef struct vl2_attend_block {
     const void *next_k, *next_v; /* to be fetched: next_bytes of both (or 0) */
     size_t next_bytes;
     float *turned; /* scratch [n padded, v_dim] bf16 */
-    void *tail;    /* scratch [VL2_ATTEND_STEP, k_dim] bf16, where n is no multiple of that */
+    void *tail; /* tiles: scratch [VL2_ATTEND_STEP, k_dim] bf16, where n is no multiple of that */
 } vl2_attend_block;
 
 typedef struct vl2_attend {

@@ -268,9 +268,10 @@ static void run_cell(const vl2_product *p, const vl2_share *s, size_t row, size_
 
 static size_t panels(const vl2_product *p) { return (p->n + p->panel - 1) / p->panel; }
 
+static size_t runs(const vl2_product *p, size_t n) { return (n + run_of(p, n) - 1) / run_of(p, n); }
+
 static size_t group_tasks(const vl2_product *p, const vl2_share *s) {
-    const size_t run = run_of(p, s->n);
-    return panels(p) * ((s->n + run - 1) / run);
+    return panels(p) * runs(p, s->n);
 }
 
 static void any_cell(const vl2_product *p, size_t i, int thread) {
@@ -312,15 +313,15 @@ static void cell_task(void *context, size_t i, int thread) {
 }
 
 /* Rows of a group on average, of the groups that have some; and in how many runs all go. */
-static size_t mean_rows(const vl2_product *p, size_t *runs) {
+static size_t mean_rows(const vl2_product *p, size_t *all_runs) {
     size_t rows = 0, groups = 0;
-    *runs = 0;
+    *all_runs = 0;
     for (size_t g = 0; g < p->n_groups; g++) {
         const size_t n = vl2_product_turn(p, g).n;
         if (n == 0) continue;
         rows += n;
         groups++;
-        *runs += (n + run_of(p, n) - 1) / run_of(p, n);
+        *all_runs += runs(p, n);
     }
     return groups ? rows / groups : 0;
 }
@@ -328,9 +329,9 @@ static size_t mean_rows(const vl2_product *p, size_t *runs) {
 /* p's panels, and whether they may be halved: they must be worth a task. */
 static size_t count_panels(const vl2_product *p, bool *divisible) {
     const size_t least = p->q ? VL2_QPANEL : READ;
-    size_t runs, rows = mean_rows(p, &runs);
+    size_t all_runs, rows = mean_rows(p, &all_runs);
     *divisible = p->panel > least && p->panel / 2 * p->k * rows >= 16384;
-    return runs * panels(p);
+    return all_runs * panels(p);
 }
 
 /* To begin with: of few rows, whose weights are what takes time, not so many outputs that threads would
@@ -338,8 +339,8 @@ static size_t count_panels(const vl2_product *p, bool *divisible) {
 static size_t widest_panel(const vl2_product *p) {
     const vl2_dtype_traits *t = vl2_dtype_of(p->type);
     const size_t row = p->k / t->block * t->block_bytes * (p->gated ? 2 : 1);
-    size_t panel = PANEL, runs;
-    if (mean_rows(p, &runs) > DIRECT_ROWS) return panel;
+    size_t panel = PANEL, all_runs;
+    if (mean_rows(p, &all_runs) > DIRECT_ROWS) return panel;
     while (panel > VL2_QPANEL && panel * row > TASK_BYTES) panel /= 2;
     return panel;
 }

@@ -41,7 +41,8 @@ typedef struct vl2_product {
     size_t run;          /* rows of a task (tiles) */
 } vl2_product;
 
-enum { VL2_PRODUCT_FEW = 8 }; /* up to so many rows, unpacking quantized weights does not pay */
+/* Up to so many rows, tiles and Arm's panels of quantized weights do not pay. */
+enum { VL2_PRODUCT_FEW = 8 };
 
 /* The part of group g that this turn's packed rows hold. */
 vl2_share vl2_product_turn(const vl2_product *p, size_t g);
